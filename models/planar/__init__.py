@@ -1,0 +1,1 @@
+"""Layers on the plane: convolutions, nonlinearities, normalisation, pooling, residual blocks."""

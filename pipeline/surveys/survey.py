@@ -1,0 +1,155 @@
+"""What a survey is: frozen values, checked once, from which everything else follows.
+
+A survey is data, not code: bands, pixel scale, where its files keep pixels, zero points, noise and
+positions. A plugin may subclass `Survey` and override `discover` and `read`; most need not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from equilens.pipeline.errors import SurveyError
+
+LayoutKind = Literal["file-per-band", "cube", "extensions", "object-cube"]
+ZeropointRule = Literal["band", "keyword", "stack-exptime"]
+WcsRule = Literal["header", "none"]
+
+
+@dataclass(frozen=True)
+class Band:
+    """One photometric passband of a survey.
+
+    Attributes
+    ----------
+    name : the survey's own name, as in its files
+    generic : the passband's common name: one of u g r i z y Y J H VIS, or another short name
+    wavelength_nm : effective wavelength
+    psf_fwhm_arcsec : typical width of the point-spread function
+    noise_njy : typical background noise of a pixel, nJy
+    zeropoint : AB magnitude of one count; None where the file's header states it
+    """
+
+    name: str
+    generic: str
+    wavelength_nm: float
+    psf_fwhm_arcsec: float
+    noise_njy: float
+    zeropoint: float | None = None
+
+    def __post_init__(self) -> None:
+        for quantity in ("wavelength_nm", "psf_fwhm_arcsec", "noise_njy"):
+            value = getattr(self, quantity)
+            if not value > 0:
+                raise SurveyError(f"band {self.name!r}: {quantity} must be positive, got {value}")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a survey's files keep their objects, bands and planes.
+
+    Attributes
+    ----------
+    kind : ``file-per-band`` (one image a file), ``cube`` (band, y, x of one object a file),
+        ``extensions`` (one image extension a band) or ``object-cube`` (object, y, x; one file a
+        band)
+    pattern : file name with ``{id}`` and ``{band}``, relative to any folder below the source
+    image, rms, psf : for ``extensions``, the extension names, with ``{band}``
+    band_tokens : what stands for each band in file and extension names, where not its name
+    """
+
+    kind: LayoutKind
+    pattern: str
+    image: str = ""
+    rms: str = ""
+    psf: str = ""
+    band_tokens: tuple[tuple[str, str], ...] = ()
+
+    def token(self, band: str) -> str:
+        """What stands for `band` in a name."""
+        return dict(self.band_tokens).get(band, band)
+
+
+@dataclass(frozen=True)
+class MaskRule:
+    """Which pixels carry no sky; NaN and infinity never do.
+
+    Attributes
+    ----------
+    values : exact pixel values that mark masked pixels, in file units
+    rms_above : a noise plane at or above this marks pixels without data
+    """
+
+    values: tuple[float, ...] = ()
+    rms_above: float | None = None
+
+
+@dataclass(frozen=True)
+class Survey:
+    """A survey: enough to find, read, calibrate and describe its cutouts.
+
+    Attributes
+    ----------
+    name, version, title : how it is called, which release this describes, one line for people
+    bands : in the order every array of this survey has
+    pixel_scale_arcsec : of the cutouts
+    shape : (ny, nx) that every cutout is brought to; odd, so that there is a centre pixel
+    layout : where the files keep what
+    zeropoint_rule : ``band`` (declared here), ``keyword`` (a header card) or ``stack-exptime``
+        (a sum over exposures: zero point + 2.5 log10(EXPTIME))
+    zeropoint_keyword : the header card for ``keyword``
+    zeropoint_source : where declared zero points come from, for the catalogue's readers
+    wcs_rule : ``header``, or ``none`` where headers hold no sky position or a dummy one
+    mask_rule : which pixels are masked
+    max_missing_bands : objects that lack more bands are rejected
+    reference_band : the band that magnitudes in truth tables refer to; the first by default
+    footprint : where its sky is, in words
+    """
+
+    name: str
+    version: str
+    title: str
+    bands: tuple[Band, ...]
+    pixel_scale_arcsec: float
+    shape: tuple[int, int]
+    layout: Layout
+    zeropoint_rule: ZeropointRule = "band"
+    zeropoint_keyword: str = ""
+    zeropoint_source: str = ""
+    wcs_rule: WcsRule = "header"
+    mask_rule: MaskRule = field(default_factory=MaskRule)
+    max_missing_bands: int = 0
+    footprint: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.bands:
+            raise SurveyError(f"survey {self.name!r}: at least one band is needed")
+        if len(set(self.band_names)) != len(self.bands):
+            raise SurveyError(f"survey {self.name!r}: band names repeat: {self.band_names}")
+        if not self.pixel_scale_arcsec > 0:
+            raise SurveyError(
+                f"survey {self.name!r}: pixel_scale_arcsec must be positive, "
+                f"got {self.pixel_scale_arcsec}"
+            )
+        if any(side < 33 or side % 2 == 0 for side in self.shape):
+            raise SurveyError(
+                f"survey {self.name!r}: shape must be odd and at least 33, got {self.shape}"
+            )
+        if not 0 <= self.max_missing_bands < len(self.bands):
+            raise SurveyError(
+                f"survey {self.name!r}: max_missing_bands must be below {len(self.bands)}, "
+                f"got {self.max_missing_bands}"
+            )
+        if self.zeropoint_rule == "keyword" and not self.zeropoint_keyword:
+            raise SurveyError(f"survey {self.name!r}: zeropoint_rule 'keyword' needs its keyword")
+
+    @property
+    def band_names(self) -> tuple[str, ...]:
+        return tuple(band.name for band in self.bands)
+
+    def band(self, name: str) -> Band:
+        """The band of that name."""
+        for band in self.bands:
+            if band.name == name:
+                return band
+        raise SurveyError(f"survey {self.name!r} has no band {name!r}: {self.band_names}")
