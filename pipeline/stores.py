@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -22,12 +23,14 @@ from zarr.codecs import BloscCodec
 
 from equilens.pipeline.cutouts import CutoutBatch
 from equilens.pipeline.errors import StoreError
+from equilens.pipeline.lock import lock_store
 from equilens.pipeline.provenance import (
     fingerprint,
     provenance,
     sha256_file,
     write_json_atomic,
 )
+from equilens.pipeline.shards import ShardFile
 
 MANIFEST = "_manifest.json"
 SHARD_SIZE = 2048
@@ -213,7 +216,19 @@ class CutoutWriter:
         config: dict[str, Any] | None = None,
         replace: bool = False,
     ) -> None:
-        self.path = prepare_path(path, replace)
+        # two writers of one store lose rows without a word
+        self._release = weakref.finalize(self, lock_store(path))
+        try:
+            self.path = prepare_path(path, replace)
+            self._group = zarr.open_group(
+                self.path,
+                mode="w",
+                zarr_format=3,
+                attributes={"survey": survey, "bands": list(bands)},
+            )
+        except BaseException:
+            self._release()
+            raise
         self._header: dict[str, Any] = {
             "kind": "cutouts",
             "format": 1,
@@ -221,44 +236,84 @@ class CutoutWriter:
             "bands": list(bands),
             "shape": list(shape),
             "shard_size": SHARD_SIZE,
-            "config": config or {},
+            "config": dict(config or {}),
         }
-        self._waiting: list[CutoutBatch] = []
-        self._n_waiting = 0
-        self._n_written = 0
+        self._pixels = self._create_pixels(len(bands), shape)
+        # objects that wait for their chunk to be full
+        self._partial = {
+            name: np.zeros((CHUNK_SIZE, *array.shape[1:]), dtype=array.dtype)
+            for name, array in self._pixels.items()
+        }
+        self._n_partial = 0
+        self._open: dict[str, ShardFile] = {}
+        self._n_open = 0
         self._shards: list[dict[str, Any]] = []
         self._facts: list[CutoutBatch] = []
-        self._group = zarr.open_group(
-            self.path, mode="w", zarr_format=3, attributes={"survey": survey, "bands": list(bands)}
-        )
-        self._pixels = self._create_pixels(len(bands), shape)
+
+    @property
+    def n_objects(self) -> int:
+        """Objects appended so far."""
+        return sum(shard["rows"] for shard in self._shards) + self._n_open + self._n_partial
 
     def append(self, batch: CutoutBatch) -> None:
-        """Add objects; whole shards go to disk as soon as they are full."""
+        """Add objects; whole shards go to disk as soon as they are full.
+
+        The pixels are copied: the batch's arrays may be used again.
+        """
         expected = (len(self._header["bands"]), *self._header["shape"])
         if batch.images.shape[1:] != expected:
             raise StoreError(f"cutouts must be {expected}, got {batch.images.shape[1:]}")
-        self._waiting.append(batch)
-        self._n_waiting += len(batch)
-        while self._n_waiting >= SHARD_SIZE:
-            joined = CutoutBatch.concatenate(self._waiting)
-            self._write_shard(joined.take(slice(None, SHARD_SIZE)))
-            rest = joined.take(slice(SHARD_SIZE, None))
-            self._waiting, self._n_waiting = [rest] if len(rest) else [], len(rest)
+        if self._facts and batch.columns.keys() != self._facts[0].columns.keys():
+            raise StoreError(
+                f"every batch must carry the columns {sorted(self._facts[0].columns)}, "
+                f"got {sorted(batch.columns)}"
+            )
+        self._add_pixels({"images": batch.images, "mask": np.packbits(batch.mask, axis=-1)})
+        empty = np.empty((len(batch), expected[0], 0, 0))
+        self._facts.append(CutoutBatch(**{**vars(batch), "images": empty, "mask": empty}))
+
+    def drop(self, rows: np.ndarray) -> None:
+        """Take objects out again; shards from the first one concerned on are written anew.
+
+        Parameters
+        ----------
+        rows : indices of objects, in the order they were appended
+        """
+        if not len(rows):
+            return
+        keep = np.ones(self.n_objects, dtype=bool)
+        keep[rows] = False
+        self._facts = [CutoutBatch.concatenate(self._facts).take(keep)]
+        self._flush()
+        self._resize(len(keep))
+        first, n_shards = int(np.min(rows)) // SHARD_SIZE, len(self._shards)
+        del self._shards[first:]
+        for k in range(first, n_shards):
+            # what is written never overtakes what is read: objects only move forward
+            span = slice(k * SHARD_SIZE, min((k + 1) * SHARD_SIZE, len(keep)))
+            self._add_pixels({n: np.asarray(a[span])[keep[span]] for n, a in self._pixels.items()})
+        for k in range(len(self._shards), n_shards):
+            for name in _PIXELS:
+                _shard_file(self.path, name, k).unlink(missing_ok=True)
+
+    def record(self, **config: Any) -> None:
+        """Add to the configuration in the manifest what is known only at the end."""
+        self._header["config"].update(config)
 
     def close(self) -> CutoutStore:
         """Write what is left, the per-object arrays, and last of all the manifest."""
-        if self._n_waiting:
-            self._write_shard(CutoutBatch.concatenate(self._waiting))
-            self._waiting, self._n_waiting = [], 0
-        for array in self._pixels.values():
-            array.resize((self._n_written, *array.shape[1:]))
-        facts_sha256 = self._write_facts()
-        content = {**self._header, "n_objects": self._n_written, "shards": self._shards}
-        content["columns"] = list(self._facts[0].columns) if self._facts else []
-        content["facts_sha256"] = facts_sha256
-        manifest = {**content, "fingerprint": fingerprint(content), "provenance": provenance()}
-        write_json_atomic(self.path / MANIFEST, manifest)
+        try:
+            n_objects = self.n_objects
+            self._flush()
+            self._resize(n_objects)
+            facts_sha256 = self._write_facts()
+            content = {**self._header, "n_objects": n_objects, "shards": self._shards}
+            content["columns"] = list(self._facts[0].columns) if self._facts else []
+            content["facts_sha256"] = facts_sha256
+            manifest = {**content, "fingerprint": fingerprint(content), "provenance": provenance()}
+            write_json_atomic(self.path / MANIFEST, manifest)
+        finally:
+            self._release()
         return CutoutStore(self.path)
 
     def __enter__(self) -> Self:
@@ -270,8 +325,11 @@ class CutoutWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if kind is None:
+        if kind is None and self._release.alive:
             self.close()
+        for file in self._open.values():
+            file.abandon()
+        self._release()
 
     def _create_pixels(self, n_bands: int, shape: tuple[int, int]) -> dict[str, zarr.Array]:
         codec = BloscCodec(cname="lz4", clevel=1, shuffle="bitshuffle")
@@ -290,22 +348,53 @@ class CutoutWriter:
             for name, (dtype, pixels) in layout.items()
         }
 
-    def _write_shard(self, batch: CutoutBatch) -> None:
-        # two writers of one shard lose rows without a word: each index is written once
-        index = len(self._shards)
-        start, stop = index * SHARD_SIZE, index * SHARD_SIZE + len(batch)
-        if start != self._n_written:
-            raise StoreError(f"shard {index - 1} is not full: only the last shard may be short")
-        values = {"images": batch.images, "mask": np.packbits(batch.mask, axis=-1)}
+    def _add_pixels(self, values: dict[str, np.ndarray]) -> None:
+        done, n = 0, len(values["images"])
+        while done < n:
+            room = min(CHUNK_SIZE - self._n_partial, n - done)
+            if room == CHUNK_SIZE:
+                self._add_chunk({name: v[done : done + room] for name, v in values.items()}, room)
+            else:
+                span = slice(self._n_partial, self._n_partial + room)
+                for name, waiting in self._partial.items():
+                    waiting[span] = values[name][done : done + room]
+                self._n_partial += room
+                if self._n_partial == CHUNK_SIZE:
+                    self._n_partial = 0
+                    self._add_chunk(self._partial, CHUNK_SIZE)
+            done += room
+
+    def _add_chunk(self, chunk: dict[str, np.ndarray], rows: int) -> None:
+        if self._shards and self._shards[-1]["rows"] < SHARD_SIZE:
+            raise StoreError(f"{self.path}: only the last shard may be short; append before close")
+        for name, values in chunk.items():
+            if name not in self._open:
+                file = _shard_file(self.path, name, len(self._shards))
+                self._open[name] = ShardFile(file, SHARD_SIZE // CHUNK_SIZE)
+            self._open[name].add(values)
+        self._n_open += rows
+        if self._n_open == SHARD_SIZE:
+            self._finish_shard()
+
+    def _finish_shard(self) -> None:
+        checksums = {name: file.finish() for name, file in self._open.items()}
+        self._shards.append({"rows": self._n_open, "sha256": checksums})
+        self._open, self._n_open = {}, 0
+
+    def _flush(self) -> None:
+        """Write all that waits, as the last and perhaps short shard."""
+        if self._n_partial:
+            rows, self._n_partial = self._n_partial, 0
+            for waiting in self._partial.values():
+                waiting[rows:] = 0
+            self._add_chunk(self._partial, rows)
+        if self._n_open:
+            self._finish_shard()
+
+    def _resize(self, n_objects: int) -> None:
         for name, array in self._pixels.items():
-            # room for a whole shard, so that zarr writes the file in one go
-            array.resize((start + SHARD_SIZE, *array.shape[1:]))
-            array[start:stop] = values[name]
-        self._n_written = stop
-        checksums = _shard_checksums(self.path, index)
-        self._shards.append({"rows": len(batch), "sha256": checksums})
-        empty = np.empty((len(batch), batch.images.shape[1], 0, 0))
-        self._facts.append(CutoutBatch(**{**vars(batch), "images": empty, "mask": empty}))
+            array.resize((n_objects, *array.shape[1:]))
+            self._pixels[name] = self._group[name]
 
     def _write_facts(self) -> str:
         if not self._facts:
@@ -336,5 +425,9 @@ def _digest(values: np.ndarray) -> str:
 
 def _shard_checksums(path: Path, index: int) -> dict[str, str]:
     """sha256 of the shard's files; a shard of zeros only has no file and an empty checksum."""
-    files = {name: path / name / "c" / str(index) / "0" / "0" / "0" for name in _PIXELS}
+    files = {name: _shard_file(path, name, index) for name in _PIXELS}
     return {name: sha256_file(file) if file.exists() else "" for name, file in files.items()}
+
+
+def _shard_file(path: Path, name: str, index: int) -> Path:
+    return path / name / "c" / str(index) / "0" / "0" / "0"

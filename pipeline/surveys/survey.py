@@ -6,13 +6,18 @@ positions. A plugin may subclass `Survey` and override `discover` and `read`; mo
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from pathlib import Path
+from typing import Literal, get_args
 
 from equilens.pipeline.errors import SurveyError
+from equilens.pipeline.surveys.discovery import discover_objects
+from equilens.pipeline.surveys.objects import ObjectRef, RawCutout
+from equilens.pipeline.surveys.reading import read_object
 
 LayoutKind = Literal["file-per-band", "cube", "extensions", "object-cube"]
-ZeropointRule = Literal["band", "keyword", "stack-exptime"]
+ZeropointRule = Literal["band", "keyword", "flux-keyword", "stack-exptime"]
 WcsRule = Literal["header", "none"]
 
 
@@ -53,9 +58,14 @@ class Layout:
     kind : ``file-per-band`` (one image a file), ``cube`` (band, y, x of one object a file),
         ``extensions`` (one image extension a band) or ``object-cube`` (object, y, x; one file a
         band)
-    pattern : file name with ``{id}`` and ``{band}``, relative to any folder below the source
-    image, rms, psf : for ``extensions``, the extension names, with ``{band}``
+    pattern : file name with ``{id}`` and ``{band}``, relative to any folder below the source; a
+        ``.gz`` or ``.fz`` behind it is welcome
+    image, rms, psf : for ``extensions``, the extension names or numbers, with ``{band}``; for
+        ``file-per-band`` and ``cube``, rms and psf are names of files beside the image, with
+        ``{id}`` and ``{band}``
     band_tokens : what stands for each band in file and extension names, where not its name
+    object_id : for ``object-cube``, an object's id from its ``{index}`` in the cube and ``{id}``,
+        or ``{ID}``: that in capitals with hyphens
     """
 
     kind: LayoutKind
@@ -64,6 +74,24 @@ class Layout:
     rms: str = ""
     psf: str = ""
     band_tokens: tuple[tuple[str, str], ...] = ()
+    object_id: str = "{id}-{index:06d}"
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(LayoutKind):
+            raise SurveyError(f"layout kind must be one of {get_args(LayoutKind)}, got {self.kind!r}")
+        if not self.pattern or self.pattern.startswith("/") or ".." in self.pattern.split("/"):
+            raise SurveyError(
+                f"layout pattern must name a file below the source folder, got {self.pattern!r}; "
+                "for example '{id}_{band}.fits'"
+            )
+        if self.kind == "extensions" and not self.image:
+            raise SurveyError("layout of kind 'extensions' needs image, such as '{band}_FLUX'")
+        needed = {"file-per-band": "id", "cube": "id", "extensions": "id", "object-cube": "band"}
+        if f"{{{needed[self.kind]}}}" not in self.pattern:
+            raise SurveyError(
+                f"pattern of a {self.kind} layout needs {{{needed[self.kind]}}}, "
+                f"got {self.pattern!r}"
+            )
 
     def token(self, band: str) -> str:
         """What stands for `band` in a name."""
@@ -95,14 +123,14 @@ class Survey:
     pixel_scale_arcsec : of the cutouts
     shape : (ny, nx) that every cutout is brought to; odd, so that there is a centre pixel
     layout : where the files keep what
-    zeropoint_rule : ``band`` (declared here), ``keyword`` (a header card) or ``stack-exptime``
-        (a sum over exposures: zero point + 2.5 log10(EXPTIME))
-    zeropoint_keyword : the header card for ``keyword``
+    zeropoint_rule : ``band`` (declared here), ``keyword`` (a header card), ``flux-keyword`` (a
+        card with the counts of AB magnitude 0) or ``stack-exptime`` (a sum over exposures: zero
+        point + 2.5 log10(EXPTIME))
+    zeropoint_keyword : the header card for ``keyword`` and ``flux-keyword``
     zeropoint_source : where declared zero points come from, for the catalogue's readers
     wcs_rule : ``header``, or ``none`` where headers hold no sky position or a dummy one
     mask_rule : which pixels are masked
     max_missing_bands : objects that lack more bands are rejected
-    reference_band : the band that magnitudes in truth tables refer to; the first by default
     footprint : where its sky is, in words
     """
 
@@ -140,8 +168,32 @@ class Survey:
                 f"survey {self.name!r}: max_missing_bands must be below {len(self.bands)}, "
                 f"got {self.max_missing_bands}"
             )
-        if self.zeropoint_rule == "keyword" and not self.zeropoint_keyword:
-            raise SurveyError(f"survey {self.name!r}: zeropoint_rule 'keyword' needs its keyword")
+        self._check_rules()
+
+    def _check_rules(self) -> None:
+        for rule, allowed in ((self.zeropoint_rule, ZeropointRule), (self.wcs_rule, WcsRule)):
+            if rule not in get_args(allowed):
+                raise SurveyError(
+                    f"survey {self.name!r}: a rule must be one of {get_args(allowed)}, got {rule!r}"
+                )
+        if self.zeropoint_rule.endswith("keyword") and not self.zeropoint_keyword:
+            raise SurveyError(
+                f"survey {self.name!r}: zeropoint_rule {self.zeropoint_rule!r} needs "
+                "zeropoint_keyword"
+            )
+        if self.zeropoint_rule in ("band", "stack-exptime"):
+            unset = [band.name for band in self.bands if band.zeropoint is None]
+            if unset:
+                raise SurveyError(
+                    f"survey {self.name!r}: zeropoint_rule {self.zeropoint_rule!r} needs a "
+                    f"zeropoint in every band, {', '.join(unset)} has none"
+                )
+        unknown = {name for name, _ in self.layout.band_tokens} - set(self.band_names)
+        if unknown:
+            raise SurveyError(
+                f"survey {self.name!r}: band_tokens names {sorted(unknown)}, "
+                f"bands are {self.band_names}"
+            )
 
     @property
     def band_names(self) -> tuple[str, ...]:
@@ -153,3 +205,30 @@ class Survey:
             if band.name == name:
                 return band
         raise SurveyError(f"survey {self.name!r} has no band {name!r}: {self.band_names}")
+
+    def discover(
+        self, source: Path | str, night: object | None = None
+    ) -> Iterator[ObjectRef]:
+        """Find the objects of `source`: a folder, a glob, a file, or a CSV or Parquet manifest.
+
+        Parameters
+        ----------
+        source : where to look; nothing outside its folder is read
+        night : take only files with a folder of this name above them
+
+        Raises
+        ------
+        SurveyError
+            If there is nothing to read at all. What is wrong with one object is its `fault`.
+        """
+        return discover_objects(self, source, night)
+
+    def read(self, ref: ObjectRef) -> RawCutout:
+        """Read one object's pixels.
+
+        Raises
+        ------
+        RejectedObject
+            If it can not be used, with the rule that it breaks.
+        """
+        return read_object(self, ref)

@@ -1,0 +1,160 @@
+"""Weights on disk: safetensors files that say what they are, and nothing that executes code.
+
+The header's metadata holds ``format``, ``architecture``, ``input_spec`` (JSON) and ``card``
+(JSON: training data, metrics, limits).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+
+from equilens.models.errors import ArchitectureError, CheckpointError, UnsafeWeightsError
+from equilens.models.inputs import InputSpec
+from equilens.models.networks import LensFinder, build_finder
+
+FORMAT = "equilens-finder-1"
+LARGEST_BYTES = 2 * 1024**3
+PICKLE_SUFFIXES = (".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".bin")
+WEIGHTS_FOLDER = Path(__file__).parent / "weights"
+
+
+def save_checkpoint(path: str | os.PathLike, finder: LensFinder, card: dict) -> Path:
+    """Write a finder's weights, architecture, input specification and card, atomically.
+
+    Parameters
+    ----------
+    path : path ending in .safetensors
+    finder : LensFinder
+    card : dict
+        Anything JSON can hold.
+
+    Raises
+    ------
+    CheckpointError
+        Where the suffix is another one.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise CheckpointError(f"a checkpoint's name must end in .safetensors, got {path.name!r}")
+    metadata = {
+        "format": FORMAT,
+        "architecture": finder.architecture.name,
+        "input_spec": json.dumps(finder.spec.to_dict()),
+        "card": json.dumps(card),
+    }
+    state = {name: value.detach().cpu().contiguous() for name, value in finder.state_dict().items()}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        safetensors.torch.save_file(state, temporary, metadata)
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def load_checkpoint(path: str | os.PathLike) -> tuple[LensFinder, dict]:
+    """Return the finder, in evaluation mode, and its metadata.
+
+    Metadata holds ``format``, ``architecture``, ``input_spec`` (dict), ``card`` (dict) and
+    ``sha256``.
+
+    Raises
+    ------
+    UnsafeWeightsError
+        For pickles and zip archives, whatever their suffix.
+    CheckpointError
+        For a missing, oversized, damaged or foreign file, or weights of another architecture.
+    """
+    path = Path(path)
+    refuse_unsafe(path)
+    try:
+        with safetensors.safe_open(path, framework="pt") as stored:
+            metadata = _parse_metadata(path, stored.metadata())
+            state = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+    except safetensors.SafetensorError as error:
+        raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from error
+    finder = _rebuild(path, metadata)
+    _load_state(path, finder, state)
+    return finder.eval(), metadata | {"sha256": model_sha256(path)}
+
+
+def model_sha256(path: str | os.PathLike) -> str:
+    """Return the hexadecimal sha256 of a weights file."""
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def shipped_weights() -> dict[str, Path]:
+    """Return the weights that come with equilens, by the name of their survey."""
+    return {path.stem: path for path in sorted(WEIGHTS_FOLDER.glob("*.safetensors"))}
+
+
+def refuse_unsafe(path: Path) -> None:
+    """Raise where a file is missing, too large, or a pickle by suffix or by its first bytes."""
+    if not path.is_file():
+        raise CheckpointError(f"no weights file at {path}")
+    size = path.stat().st_size
+    if size > LARGEST_BYTES:
+        raise CheckpointError(f"{path} has {size} bytes; weights may have {LARGEST_BYTES} at most")
+    with path.open("rb") as stream:
+        first = stream.read(2)
+    by_magic = first == b"PK" or (len(first) == 2 and first[0] == 0x80 and first[1] <= 5)
+    if by_magic or path.suffix.lower() in PICKLE_SUFFIXES:
+        raise UnsafeWeightsError(
+            f"{path} is a pickle or an archive of one, which can run any code when loaded, so it "
+            f"was not opened; convert it where you trust it: "
+            f"safetensors.torch.save_file(torch.load(PATH, weights_only=True), NEW_PATH)"
+        )
+
+
+def _parse_metadata(path: Path, stored: dict[str, str] | None) -> dict:
+    stored = stored or {}
+    if stored.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path} declares format {stored.get('format')!r} instead of {FORMAT!r}: it holds "
+            f"tensors but no equilens finder; write it with equilens.models.save_checkpoint"
+        )
+    try:
+        return {
+            "format": FORMAT,
+            "architecture": stored["architecture"],
+            "input_spec": json.loads(stored["input_spec"]),
+            "card": json.loads(stored["card"]),
+        }
+    except (KeyError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{path} has a damaged header: {error!r}") from error
+
+
+def _rebuild(path: Path, metadata: dict) -> LensFinder:
+    try:
+        spec = InputSpec.from_dict(metadata["input_spec"])
+        return build_finder(metadata["architecture"], spec)
+    except (ArchitectureError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} declares a network that cannot be built: {error}") from error
+
+
+def _load_state(path: Path, finder: LensFinder, state: dict[str, torch.Tensor]) -> None:
+    expected = finder.state_dict()
+    wrong = sorted(
+        name
+        for name in expected.keys() | state.keys()
+        if name not in expected
+        or name not in state
+        or expected[name].shape != state[name].shape
+        or not bool(torch.isfinite(state[name]).all())
+    )
+    if wrong:
+        raise CheckpointError(
+            f"{path} does not fit {finder.architecture.name!r}: {len(wrong)} tensors are missing, "
+            f"unknown, misshapen or not finite, first {wrong[0]!r}"
+        )
+    finder.load_state_dict(state)

@@ -1,0 +1,84 @@
+"""Batch normalisation that commutes with the group: one set of statistics a field."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as functional
+from torch import Tensor, nn
+
+from equilens.models.fields import FieldBlock, FieldType
+
+
+class FieldBatchNorm(nn.Module):
+    """Batch normalisation with statistics shared by a field's channels.
+
+    (N, channels, H, W) → the same shape (Ioffe & Szegedy 2015, algorithm 1, over the fibre as
+    well). Fields whose channels permute: y = γ (x − mean) / √(var + ε) + β. Others have no
+    invariant mean or shift: y = γ x / √(⟨x²⟩ + ε).
+    """
+
+    def __init__(self, field_type: FieldType, eps: float = 1e-5, momentum: float = 0.1) -> None:
+        super().__init__()
+        self.in_type = self.out_type = field_type
+        self.eps, self.momentum = eps, momentum
+        shifted = sum(block.count for block in field_type.blocks if _shifts(block))
+        self.weight = nn.Parameter(torch.ones(field_type.n_fields))
+        self.bias = nn.Parameter(torch.zeros(shifted))
+        self.register_buffer("running_mean", torch.zeros(shifted))
+        self.register_buffer("running_var", torch.ones(field_type.n_fields))
+
+    def forward(self, features: Tensor) -> Tensor:
+        channel, field, shift, parts = 0, 0, 0, []
+        for block in self.in_type.blocks:
+            chunk = features[:, channel : channel + block.channels]
+            fields = slice(field, field + block.count)
+            if _shifts(block):
+                parts.append(self._standardize(chunk, fields, slice(shift, shift + block.count)))
+                shift += block.count
+            else:
+                parts.append(self._rescale(chunk, fields))
+            channel, field = channel + block.channels, field + block.count
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+
+    def _standardize(self, features: Tensor, fields: slice, shifts: slice) -> Tensor:
+        batch, _, height, width = features.shape
+        # the fibre folds into the rows: a free view of contiguous maps
+        flat = features.reshape(batch, fields.stop - fields.start, -1, width)
+        normal = functional.batch_norm(
+            flat,
+            self.running_mean[shifts],
+            self.running_var[fields],
+            self.weight[fields],
+            self.bias[shifts],
+            self.training,
+            self.momentum,
+            self.eps,
+        )
+        return normal.reshape(batch, -1, height, width)
+
+    def _rescale(self, features: Tensor, fields: slice) -> Tensor:
+        flat = features.unflatten(1, (fields.stop - fields.start, -1))
+        if self.training:
+            power = flat.square().mean(dim=(0, 2, 3, 4))
+            self.running_var[fields].lerp_(power.detach(), self.momentum)
+        else:
+            power = self.running_var[fields]
+        scale = self.weight[fields] * torch.rsqrt(power + self.eps)
+        return (flat * scale[:, None, None, None]).flatten(1, 2)
+
+    def scale_and_shift(self) -> tuple[Tensor, Tensor]:
+        """Return float64 a and b, shape (channels,): evaluation computes a x + b."""
+        scale = self.weight.double() * torch.rsqrt(self.running_var.double() + self.eps)
+        shift = torch.zeros_like(scale)
+        blocks = self.in_type.blocks
+        shifted = torch.tensor([_shifts(block) for block in blocks for _ in range(block.count)])
+        shift[shifted] = self.bias.double() - self.running_mean.double() * scale[shifted]
+        owner = torch.tensor(self.in_type.owner_of_channel())
+        return scale[owner], shift[owner]
+
+    def extra_repr(self) -> str:
+        return f"{self.in_type!r}, eps={self.eps}, momentum={self.momentum}"
+
+
+def _shifts(block: FieldBlock) -> bool:
+    return block.representation.is_permutation

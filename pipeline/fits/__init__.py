@@ -1,0 +1,1 @@
+"""Reading FITS files quickly where they are plain, with astropy where they are not."""

@@ -1,0 +1,143 @@
+"""What a simulation needs to know of a survey beyond its bands, pixels, PSF widths and noise.
+
+Values with a source: Euclid's noise correlation and PSF shape are fitted to Q1 cutouts (a pixel
+scatters by 0.69 of the RMS plane in VIS and 0.28 in NISP, neighbouring pixels correlate by 0.23 and
+0.8; encircled energy of the PSF planes). The lens-finding challenge's Einstein radii are quantiles
+of its two training keys, its source magnitudes are set so that flux and number of lensed pixels
+have the keys' medians (Metcalf et al. 2019, A&A 625, A119).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+
+from equilens.pipeline.simulation.errors import SimulationError
+
+NON_LENS_CLASSES = ("galaxy", "spiral", "ring", "merger", "edge_on", "group", "alignment")
+_DEFAULT_MIXTURE = (0.40, 0.16, 0.09, 0.11, 0.07, 0.09, 0.08)
+AB_MAGNITUDE_OF_ONE_NJY = 31.4
+_QUANTILES = (0.0, 0.05, 0.16, 0.25, 0.5, 0.75, 0.84, 0.95, 1.0)
+
+
+@dataclass(frozen=True)
+class SurveyConditions:
+    """How one survey sees, and which part of the population it targets.
+
+    Attributes
+    ----------
+    moffat_beta : wing slope of the PSF, per band; infinity for a Gaussian. One value serves all.
+    psf_scatter : relative scatter (1σ) of the PSF width from field to field
+    psf_ellipticity : scatter (1σ) of each ellipticity component
+    depth_scatter : lognormal scatter (1σ) of the background noise
+    noise_correlation_pixels : width (1σ) of the resampling kernel, per band; 0 for white noise.
+        The stated noise is that of the white field before the kernel, as resampled surveys' RMS
+        planes give it: apertures much wider than the kernel scatter by it.
+    sky_mag_per_arcsec2 : fixes the effective gain: the background is taken as photon noise of it
+    sky_offset : scatter (1σ) of the residual background, in units of the noise
+    einstein_radius_range : arcsec, kept part of the physical population
+    einstein_radius_quantiles : (probability, arcsec) pairs that replace the physical population
+    lens_mag_limit : faintest deflector, total AB magnitude in the first band; None from the depth
+    source_mag_mean, source_mag_scatter : unlensed sources, AB in the first band
+    source_radius_arcsec : median half-light radius of sources
+    arc_snr_min : faintest lens: total signal-to-noise of its arcs over all bands; 0 keeps all
+    missing_band_probability : for every band, up to the survey's own limit
+    defect_probability : of bad columns, cosmic-ray hits and missing edges, each
+    mixture : shares of the non-lens classes
+    """
+
+    moffat_beta: tuple[float, ...] = (3.5,)
+    psf_scatter: float = 0.12
+    psf_ellipticity: float = 0.03
+    depth_scatter: float = 0.25
+    noise_correlation_pixels: tuple[float, ...] = (0.0,)
+    sky_mag_per_arcsec2: float = 21.5
+    sky_offset: float = 0.1
+    einstein_radius_range: tuple[float, float] = (0.3, 3.0)
+    einstein_radius_quantiles: tuple[tuple[float, float], ...] = ()
+    lens_mag_limit: float | None = None
+    source_mag_mean: float = 25.3
+    source_mag_scatter: float = 1.3
+    source_radius_arcsec: float = 0.2
+    arc_snr_min: float = 8.0
+    missing_band_probability: float = 0.02
+    defect_probability: float = 0.03
+    mixture: Mapping[str, float] = field(
+        default_factory=lambda: MappingProxyType(
+            dict(zip(NON_LENS_CLASSES, _DEFAULT_MIXTURE, strict=True))
+        )
+    )
+
+    def __post_init__(self) -> None:
+        low, high = self.einstein_radius_range
+        if not 0 < low < high:
+            raise SimulationError(
+                f"einstein_radius_range must be positive and rising, got {low} to {high} arcsec"
+            )
+        unknown = set(self.mixture) - set(NON_LENS_CLASSES)
+        if unknown or not sum(self.mixture.values()) > 0 or min(self.mixture.values()) < 0:
+            raise SimulationError(
+                f"mixture must give shares >= 0 of {', '.join(NON_LENS_CLASSES)}, "
+                f"got {dict(self.mixture)}"
+            )
+
+    def per_band(self, name: str, n_bands: int) -> tuple[float, ...]:
+        """Return a per-band setting at full length: one value serves all bands."""
+        values: tuple[float, ...] = getattr(self, name)
+        if len(values) == 1:
+            return values * n_bands
+        if len(values) != n_bands:
+            raise SimulationError(f"{name} must have 1 or {n_bands} values, got {len(values)}")
+        return values
+
+
+_SPACE_RADII = (0.15, 0.169, 0.226, 0.303, 0.844, 2.449, 3.335, 4.524, 5.05)
+_GROUND_RADII = (0.302, 0.362, 0.505, 0.647, 1.28, 3.096, 3.771, 5.307, 6.256)
+
+_CHALLENGE = SurveyConditions(
+    depth_scatter=0.02,
+    sky_offset=0.03,
+    arc_snr_min=0.0,
+    lens_mag_limit=24.3,
+    missing_band_probability=0.0,
+)
+
+_KNOWN: Mapping[str, SurveyConditions] = MappingProxyType(
+    {
+        "bologna-space": replace(
+            _CHALLENGE,
+            moffat_beta=(math.inf,),
+            psf_scatter=0.02,
+            sky_mag_per_arcsec2=22.3,
+            einstein_radius_quantiles=tuple(zip(_QUANTILES, _SPACE_RADII, strict=True)),
+        ),
+        "bologna-ground": replace(
+            _CHALLENGE,
+            einstein_radius_quantiles=tuple(zip(_QUANTILES, _GROUND_RADII, strict=True)),
+        ),
+        "euclid-mer": SurveyConditions(
+            moffat_beta=(2.3, 4.0, 4.0, 4.0),
+            psf_scatter=0.05,
+            noise_correlation_pixels=(0.39, 1.0, 1.0, 1.0),
+            sky_mag_per_arcsec2=22.3,
+        ),
+    }
+)
+
+
+def survey_conditions(name: str) -> SurveyConditions:
+    """Return the conditions of a survey by name; sensible defaults for any other name."""
+    return _KNOWN.get(name, SurveyConditions())
+
+
+def flux_njy(mag):
+    """Return the flux of an AB magnitude, nJy."""
+    return 10 ** (-0.4 * (mag - AB_MAGNITUDE_OF_ONE_NJY))
+
+
+def aperture_magnitude(noise_njy: float, pixel_scale_arcsec: float, snr: float) -> float:
+    """Return the AB magnitude that reaches `snr` in an aperture of one arcsec radius."""
+    noise = noise_njy * math.sqrt(math.pi) / pixel_scale_arcsec
+    return AB_MAGNITUDE_OF_ONE_NJY - 2.5 * math.log10(snr * noise)

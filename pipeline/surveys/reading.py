@@ -1,0 +1,259 @@
+"""From a reference to pixels: gather an object's planes, its zero points, mask and position."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from equilens.pipeline.errors import RejectedObject
+from equilens.pipeline.fits.cards import Cards
+from equilens.pipeline.fits.reader import FitsFile, read_fits
+from equilens.pipeline.fits.wcs import pixel_to_sky, wcs_text
+from equilens.pipeline.surveys.calibration import linear_pixels, mask_planes, zeropoint_of
+from equilens.pipeline.surveys.cubes import open_cube
+from equilens.pipeline.surveys.objects import ObjectRef, RawCutout
+
+if TYPE_CHECKING:
+    from equilens.pipeline.surveys.survey import Survey
+
+# below this there is no galaxy to look at, and no sky around it to measure noise on
+MIN_SIDE = 9
+
+
+@dataclass(frozen=True)
+class BandPlane:
+    """What the files say about one object in one band; `rms` and `psf` where they do."""
+
+    image: np.ndarray
+    cards: Cards
+    rms: np.ndarray | None = None
+    psf: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file that was read, for the record."""
+
+    path: Path
+    checksum: str
+    n_bytes: int
+
+
+def read_object(survey: Survey, ref: ObjectRef) -> RawCutout:
+    """Read one object's pixels; see `Survey.read`."""
+    if ref.fault is not None:
+        raise ref.fault
+    planes, sources = _GATHER[survey.layout.kind](survey, ref)
+    _check_shapes(ref, planes)
+    return assemble(survey, ref, planes, sources)
+
+
+def assemble(
+    survey: Survey, ref: ObjectRef, planes: dict[str, BandPlane], sources: list[SourceFile]
+) -> RawCutout:
+    """Put an object's planes together, in the survey's band order.
+
+    Raises
+    ------
+    RejectedObject
+        ``all-nan``, ``missing-band`` or ``no-zeropoint``.
+    """
+    names = survey.band_names
+    shape = next(iter(planes.values())).image.shape
+    images = np.full((len(names), *shape), np.nan, np.float32)
+    rms = np.full_like(images, np.nan) if any(p.rms is not None for p in planes.values()) else None
+    zeropoint = np.full(len(names), np.nan)
+    for index, name in enumerate(names):
+        if name not in planes:
+            continue
+        plane = planes[name]
+        images[index] = linear_pixels(plane.image, plane.cards)
+        zeropoint[index] = zeropoint_of(survey, name, plane.cards)
+        if rms is not None and plane.rms is not None:
+            rms[index] = plane.rms
+    mask = mask_planes(survey.mask_rule, images, rms)
+    present = ~mask.all(axis=(1, 2))
+    _check_present(survey, ref, present)
+    images[~present] = np.nan
+    cards = tuple(planes[n].cards if n in planes else Cards({}) for n in names)
+    text, ra, dec = _position(survey, ref, [c for c, ok in zip(cards, present, strict=True) if ok], shape)
+    return RawCutout(
+        id=ref.id,
+        images=images,
+        mask=mask,
+        rms=rms,
+        psf=tuple(planes[n].psf if n in planes else None for n in names),
+        zeropoint=np.where(present, zeropoint, np.nan),
+        zeropoint_declared=survey.zeropoint_rule == "band",
+        band_present=present,
+        headers=cards,
+        wcs_header=text,
+        ra=ra,
+        dec=dec,
+        files=tuple(_name(source.path, ref.root) for source in sources),
+        checksums=tuple(source.checksum for source in sources),
+        n_bytes=sum(source.n_bytes for source in sources),
+        columns=ref.columns,
+    )
+
+
+def _position(
+    survey: Survey, ref: ObjectRef, cards: list[Cards], shape: tuple[int, ...]
+) -> tuple[str, float, float]:
+    text = ""
+    if survey.wcs_rule == "header":
+        text = next((found for entry in cards if (found := wcs_text(entry))), "")
+    if not math.isnan(ref.ra):
+        return text, ref.ra, ref.dec
+    height, width = shape
+    return text, *pixel_to_sky(text, width // 2, height // 2)
+
+
+def _check_shapes(ref: ObjectRef, planes: dict[str, BandPlane]) -> None:
+    shapes = {name: plane.image.shape for name, plane in planes.items()}
+    if not shapes:
+        raise RejectedObject("missing-band", "no band at all", "check the survey", ref.source_file)
+    shape = next(iter(shapes.values()))
+    listed = ", ".join(f"{name} {'x'.join(map(str, sides))}" for name, sides in shapes.items())
+    if any(len(sides) != 2 or min(sides) < MIN_SIDE for sides in shapes.values()):
+        remedy = f"images of two axes, {MIN_SIDE} pixels or more a side, are needed"
+        raise RejectedObject("wrong-shape", listed, remedy, ref.source_file)
+    if len(set(shapes.values())) > 1:
+        raise RejectedObject(
+            "wrong-shape", listed, "bring all bands to one pixel grid", ref.source_file
+        )
+    for name, plane in planes.items():
+        if plane.rms is not None and plane.rms.shape != shape:
+            found = f"noise plane of {name} is {plane.rms.shape}"
+            raise RejectedObject("wrong-shape", found, f"{shape} is needed", ref.source_file)
+
+
+def _check_present(survey: Survey, ref: ObjectRef, present: np.ndarray) -> None:
+    if not present.any():
+        raise RejectedObject(
+            "all-nan", "no pixel of any band is valid", "leave this object out", ref.source_file
+        )
+    lacking = [n for n, ok in zip(survey.band_names, present, strict=True) if not ok]
+    if len(lacking) > survey.max_missing_bands:
+        raise RejectedObject(
+            "missing-band",
+            f"{', '.join(lacking)} missing or empty",
+            f"survey {survey.name!r} allows {survey.max_missing_bands}",
+            ref.source_file,
+        )
+
+
+def _name(path: Path, root: Path | None) -> str:
+    text = str(path)
+    prefix = f"{root}/"
+    return text[len(prefix) :] if root is not None and text.startswith(prefix) else text
+
+
+def _record(file: FitsFile) -> SourceFile:
+    return SourceFile(file.path, file.checksum, file.n_bytes)
+
+
+def _from_band_files(
+    survey: Survey, ref: ObjectRef
+) -> tuple[dict[str, BandPlane], list[SourceFile]]:
+    planes: dict[str, BandPlane] = {}
+    sources = []
+    for band, path in ref.files:
+        file = read_fits(path)
+        beside = list(_beside(survey, ref, band, path))
+        sources += [_record(f) for f in (file, *(f for f in beside if f is not None))]
+        first = file.first
+        rms, psf = (None if f is None else f.first.pixels for f in beside)
+        planes[band] = BandPlane(_squeezed(first.pixels), first.cards, rms, psf)
+    return planes, sources
+
+
+def _from_cube(survey: Survey, ref: ObjectRef) -> tuple[dict[str, BandPlane], list[SourceFile]]:
+    path = ref.files[0][1]
+    file = read_fits(path)
+    pixels, cards = file.first.pixels, file.first.cards
+    assert pixels is not None
+    if pixels.ndim == 2 and len(survey.bands) == 1:
+        pixels = pixels[np.newaxis]
+    if pixels.ndim != 3 or len(pixels) != len(survey.bands):
+        raise RejectedObject(
+            "wrong-shape",
+            f"axes {pixels.shape}",
+            f"a cube of {len(survey.bands)} bands ({', '.join(survey.band_names)}) is needed",
+            path,
+        )
+    noise, psf = _beside(survey, ref, "", path)
+    sources = [_record(f) for f in (file, noise, psf) if f is not None]
+    planes = {}
+    for index, band in enumerate(survey.band_names):
+        rms = None if noise is None else _plane(noise, index)
+        kernel = None if psf is None else _plane(psf, index)
+        planes[band] = BandPlane(pixels[index], cards, rms, kernel)
+    return planes, sources
+
+
+def _from_extensions(
+    survey: Survey, ref: ObjectRef
+) -> tuple[dict[str, BandPlane], list[SourceFile]]:
+    layout = survey.layout
+    planes: dict[str, BandPlane] = {}
+    files: dict[Path, FitsFile] = {}
+    for band, path in ref.files:
+        file = files.get(path) or files.setdefault(path, read_fits(path))
+        image, rms, psf = (
+            file.find(name.format(band=layout.token(band), id=ref.id)) if name else None
+            for name in (layout.image, layout.rms, layout.psf)
+        )
+        if image is None or image.pixels is None:
+            continue
+        planes[band] = BandPlane(
+            image.pixels, image.cards, rms and rms.pixels, psf and psf.pixels
+        )
+    return planes, [_record(file) for file in files.values()]
+
+
+def _from_object_cube(
+    survey: Survey, ref: ObjectRef
+) -> tuple[dict[str, BandPlane], list[SourceFile]]:
+    planes, sources = {}, []
+    for band, path in ref.files:
+        cube = open_cube(path)
+        if ref.index is None:
+            raise RejectedObject("missing-file", "no index", "add a column index", path)
+        planes[band] = BandPlane(cube.row(ref.index), cube.cards)
+        sources.append(SourceFile(path, cube.checksum, cube.n_bytes))
+    return planes, sources
+
+
+def _beside(survey: Survey, ref: ObjectRef, band: str, path: Path) -> Iterator[FitsFile | None]:
+    """The noise and PSF files beside an image, where the layout names them and they exist."""
+    for name in (survey.layout.rms, survey.layout.psf):
+        token = survey.layout.token(band)
+        neighbour = path.parent / name.format(band=token, id=ref.id) if name else None
+        yield read_fits(neighbour) if neighbour is not None and neighbour.exists() else None
+
+
+def _plane(file: FitsFile, index: int) -> np.ndarray | None:
+    pixels = file.first.pixels
+    if pixels is None or pixels.ndim == 2:
+        return pixels
+    return pixels[index] if index < len(pixels) else None
+
+
+def _squeezed(pixels: np.ndarray | None) -> np.ndarray:
+    """Some writers keep an image as a cube of one plane."""
+    assert pixels is not None
+    return pixels[0] if pixels.ndim == 3 and len(pixels) == 1 else pixels
+
+
+_GATHER = {
+    "file-per-band": _from_band_files,
+    "cube": _from_cube,
+    "extensions": _from_extensions,
+    "object-cube": _from_object_cube,
+}

@@ -1,0 +1,27 @@
+"""A network's logits for examples in memory."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from equilens.pipeline.training.augmentation import Examples
+
+
+def network_inputs(batch: Examples, device: str) -> tuple[torch.Tensor, ...]:
+    """The four tensors that a finder takes."""
+    arrays = (batch.images, batch.noise, batch.mask, batch.band_present)
+    return tuple(torch.from_numpy(values).to(device) for values in arrays)
+
+
+def predict(finder: nn.Module, batch: Examples, batch_size: int, device: str) -> np.ndarray:
+    """Logits of a network in evaluation mode, (N,) float64."""
+    finder.eval()
+    parts = []
+    with torch.inference_mode():
+        for start in range(0, len(batch), batch_size):
+            index = np.arange(start, min(start + batch_size, len(batch)))
+            logits = finder(*network_inputs(batch.take(index), device))
+            parts.append(logits.double().cpu().numpy())
+    return np.concatenate(parts)
