@@ -32,13 +32,13 @@ class FoldedFinder(nn.Module):
         self.architecture, self.spec = finder.architecture, finder.spec
         self.normalizer = copy.deepcopy(finder.normalizer)
         self.features = nn.Sequential(_folded(finder.stem), _folded(finder.stages))
-        self.features.to(memory_format=torch.channels_last)
+        for layer in self.features.modules():
+            if isinstance(layer, nn.Conv2d):
+                layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.head = _folded(finder.head)
         self.eval().requires_grad_(False)
 
-    def forward(
-        self, images: Tensor, noise: Tensor, mask: Tensor, band_present: Tensor
-    ) -> Tensor:
+    def forward(self, images: Tensor, noise: Tensor, mask: Tensor, band_present: Tensor) -> Tensor:
         """Return logits, shape (N,); arguments as in LensFinder.forward."""
         normal = self.normalizer(images, noise, mask, band_present)
         normal = normal.contiguous(memory_format=torch.channels_last)
@@ -78,7 +78,7 @@ def _plain(conv: SteerableConv, weight: Tensor, bias: Tensor | None) -> nn.Conv2
     )
     with torch.no_grad():
         plain.weight.copy_(weight)
-        if bias is not None:
+        if bias is not None and plain.bias is not None:
             plain.bias.copy_(bias)
     return plain
 
@@ -93,5 +93,7 @@ def _folded(module: nn.Module) -> nn.Module:
     duplicate = copy.copy(module)
     duplicate._parameters = copy.deepcopy(module._parameters)
     duplicate._buffers = copy.deepcopy(module._buffers)
-    duplicate._modules = {name: _folded(child) for name, child in module._modules.items()}
+    duplicate._modules = {
+        name: _folded(child) for name, child in module._modules.items() if child is not None
+    }
     return duplicate

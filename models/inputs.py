@@ -33,6 +33,9 @@ class InputSpec:
         Signal-to-noise a pixel at which the two asinh stretches turn from linear to logarithmic.
     sky_limit : float
         The local sky is subtracted up to this many noise sigmas; more is taken to be a galaxy.
+    field_px : int or None
+        Side of the central square that the network looks at; all of the cutout by default. The
+        sky is still taken from the border of the whole cutout.
     """
 
     bands: tuple[str, ...]
@@ -41,6 +44,7 @@ class InputSpec:
     faint_softening: float = 2.0
     bright_softening: float = 40.0
     sky_limit: float = 3.0
+    field_px: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "bands", tuple(self.bands))
@@ -53,6 +57,8 @@ class InputSpec:
                 f"shape must be two odd numbers ≥ {SMALLEST_SIDE_PX}, got {self.shape}; "
                 f"crop or pad the cutouts by one pixel"
             )
+        if self.field_px is not None and (self.field_px % 2 == 0 or self.field_px < 33):
+            raise InputSpecError(f"field_px must be odd and ≥ 33, got {self.field_px}")
         for name in ("pixel_scale_arcsec", "faint_softening", "bright_softening", "sky_limit"):
             if not getattr(self, name) > 0:
                 raise InputSpecError(f"{name} must be positive, got {getattr(self, name)}")
@@ -65,7 +71,7 @@ class InputSpec:
     @property
     def working_side(self) -> int:
         """Side in pixels of the square that the network sees."""
-        return working_side(max(self.shape))
+        return working_side(min(max(self.shape), self.field_px or max(self.shape)))
 
     @property
     def n_channels(self) -> int:
@@ -116,6 +122,8 @@ class CutoutNormalizer(nn.Module):
     Channels are ordered faint (all bands), bright (all bands), validity (all bands).
     """
 
+    border: Tensor
+
     def __init__(self, spec: InputSpec) -> None:
         super().__init__()
         self.spec = spec
@@ -139,13 +147,14 @@ class CutoutNormalizer(nn.Module):
         sigma = torch.where(usable, noise, torch.ones_like(noise))[..., None, None]
         ratio = images / sigma
         sky = self._sky(ratio, valid).clamp(-self.spec.sky_limit, self.spec.sky_limit)
-        ratio = (ratio - sky).masked_fill(~valid, 0.0)
+        ratio = self._to_working_square((ratio - sky).masked_fill(~valid, 0.0))
+        valid = self._to_working_square(valid)
         channels = [
             stretch(ratio / self.spec.faint_softening),
             stretch(ratio / self.spec.bright_softening),
             valid.to(ratio.dtype),
         ]
-        return self._to_working_square(torch.cat(channels, dim=1))
+        return torch.cat(channels, dim=1)
 
     def _check(self, images: Tensor) -> None:
         expected = (self.spec.n_bands, *self.spec.shape)

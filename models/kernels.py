@@ -1,237 +1,24 @@
-"""Steerable kernels: all κ with κ(hx) = ρ_out(h) κ(x) ρ_in(h)⁻¹, as a basis and its coefficients.
-
-Weiler & Cesa 2019 (arXiv:1911.08251), equation 2. A kernel is κ(x) = Σ_s A_s f_s(x) with sampled
-functions f that span a representation V of the group, f(hx) = V(h) f(x); the constraint then
-says that A is invariant under V ⊗ ρ_out ⊗ ρ_in. Two families of functions are offered: single
-pixels (any kernel on the grid, for groups that map the grid onto itself) and circular harmonics
-times Gaussian rings (any group).
-"""
+"""Steerable kernels as modules: free coefficients in, the dense kernel of a convolution out."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cache, lru_cache
+from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from equilens.models.errors import KernelError
-from equilens.models.fields import FieldType, require_same_group
-from equilens.models.groups import PlanarGroup, rotation_matrix
-from equilens.models.representations import Representation, decompose
-
-RING_WIDTH_PX = 0.6
-"""Standard deviation of a Gaussian ring, in pixels (Weiler & Cesa 2019, appendix F)."""
+from equilens.models.fields import FieldBlock, FieldType, require_same_group
+from equilens.models.kernel_basis import default_basis, kernel_basis
 
 
-@dataclass(frozen=True)
-class Shell:
-    """Functions on the kernel's pixels that the group mixes only among themselves.
+class _Block(NamedTuple):
+    """One pair of field blocks, in plain values that a compiler traces easily."""
 
-    Parameters
-    ----------
-    matrices : (order, s, s) array
-        V(h), orthogonal.
-    samples : (s, size²) array
-        The functions at the pixels, rows before columns.
-    """
-
-    matrices: np.ndarray
-    samples: np.ndarray
-
-
-def pixel_coordinates(size: int) -> np.ndarray:
-    """Return (size², 2) offsets (x, y) from the centre pixel; y runs down the first axis."""
-    axis = np.arange(size) - (size - 1) / 2
-    y, x = np.meshgrid(axis, axis, indexing="ij")
-    return np.stack([x.ravel(), y.ravel()], axis=1)
-
-
-def pixel_permutation(group: PlanarGroup, element: int, size: int) -> np.ndarray:
-    """Return p with h x_i = x_p[i] on a size × size grid.
-
-    Raises
-    ------
-    KernelError
-        Where the group does not map the grid onto itself.
-    """
-    if not group.acts_on_pixels:
-        raise KernelError(
-            f"{group!r} does not map the pixel grid onto itself; use basis='harmonics'"
-        )
-    half = (size - 1) / 2
-    moved = pixel_coordinates(size) @ group.matrix(element).T + half
-    return np.rint(moved[:, 1] * size + moved[:, 0]).astype(int)
-
-
-def pixel_shells(group: PlanarGroup, size: int) -> tuple[Shell, ...]:
-    """Return one shell of all single pixels: the largest family on the grid."""
-    n_pixels = size * size
-    matrices = np.zeros((group.order, n_pixels, n_pixels))
-    for h in group.elements:
-        matrices[h, pixel_permutation(group, h, size), np.arange(n_pixels)] = 1.0
-    return (Shell(matrices, np.eye(n_pixels)),)
-
-
-def harmonic_matrices(group: PlanarGroup, frequency: int) -> np.ndarray:
-    """Return V_m(h) on (cos mφ, sin mφ), or the trivial one for m = 0."""
-    if frequency == 0:
-        return np.ones((group.order, 1, 1))
-    flips = (np.ones(2), np.array([1.0, -1.0]))
-    splits = (group.split(h) for h in group.elements)
-    return np.stack([rotation_matrix(k * frequency, group.n) * flips[f] for k, f in splits])
-
-
-def highest_frequency(radius: int) -> int:
-    """Return the highest angular frequency that a ring of that radius in pixels resolves."""
-    return 0 if radius == 0 else 2 * radius
-
-
-def harmonic_shells(group: PlanarGroup, size: int) -> tuple[Shell, ...]:
-    """Return Gaussian rings of radius 0, 1, … (size − 1)/2 times circular harmonics.
-
-    No frequency m > 0 reaches the centre pixel: there φ is undefined, and any value breaks the
-    symmetry by percents.
-    """
-    x, y = pixel_coordinates(size).T
-    distance = np.hypot(x, y)
-    safe = np.where(distance == 0, 1.0, distance)
-    unit = (x + 1j * y) / safe
-    shells = []
-    for radius in range((size - 1) // 2 + 1):
-        ring = np.exp(-((distance - radius) ** 2) / (2 * RING_WIDTH_PX**2))
-        shells.append(Shell(harmonic_matrices(group, 0), ring[None]))
-        for frequency in range(1, highest_frequency(radius) + 1):
-            wave = np.where(distance == 0, 0.0, ring * unit**frequency)
-            samples = np.stack([wave.real, wave.imag])
-            shells.append(Shell(harmonic_matrices(group, frequency), samples))
-    return tuple(shells)
-
-
-SHELLS = {"pixels": pixel_shells, "harmonics": harmonic_shells}
-
-
-def independent_columns(projector: np.ndarray) -> np.ndarray:
-    """Return an orthonormal basis (dim, rank) of a projector's range, by Gram-Schmidt in order.
-
-    An eigensolver may return any rotation of it; coefficients in a checkpoint need the same
-    basis on every machine.
-    """
-    rank = round(float(np.trace(projector)))
-    basis = np.zeros((len(projector), 0))
-    for column in projector.T:
-        if basis.shape[1] == rank:
-            break
-        rest = column - basis @ (basis.T @ column)
-        rest -= basis @ (basis.T @ rest)
-        norm = np.linalg.norm(rest)
-        if norm > 1e-6:
-            basis = np.hstack([basis, rest[:, None] / norm])
-    return basis
-
-
-def solve_by_orbits(
-    spatial: np.ndarray, out_rep: Representation, in_rep: Representation
-) -> np.ndarray:
-    """Return all invariant A, shape (n, s, out, in), for permutation representations.
-
-    Entry (a, j) may be chosen once an orbit, among the vectors that its stabiliser leaves alone;
-    the group carries it along the orbit.
-    """
-    out_moves, in_moves = out_rep.permutations, in_rep.permutations
-    done = np.zeros((out_rep.size, in_rep.size), dtype=bool)
-    solutions = []
-    for a, j in np.ndindex(done.shape):
-        if done[a, j]:
-            continue
-        moved = list(zip(out_moves[:, a], in_moves[:, j], strict=True))
-        stabiliser = [h for h, place in enumerate(moved) if place == (a, j)]
-        free = independent_columns(spatial[stabiliser].mean(axis=0))
-        block = np.zeros((free.shape[1], spatial.shape[1], *done.shape))
-        for h, (b, i) in enumerate(moved):
-            block[:, :, b, i] = (spatial[h] @ free).T
-            done[b, i] = True
-        solutions.append(block)
-    return np.concatenate(solutions)
-
-
-def solve_by_irreps(
-    spatial: np.ndarray, out_rep: Representation, in_rep: Representation
-) -> np.ndarray:
-    """Return all invariant A, shape (n, s, out, in), for any representations.
-
-    Solved for each pair of irreps by projecting on the invariants, then carried back by the
-    changes of basis.
-    """
-    out_parts, in_parts = decompose(out_rep), decompose(in_rep)
-    solutions = []
-    row = 0
-    for out_irrep in out_parts.irreps:
-        rows = out_parts.change_of_basis[:, row : row + out_irrep.size]
-        row += out_irrep.size
-        column = 0
-        for in_irrep in in_parts.irreps:
-            columns = in_parts.change_of_basis[:, column : column + in_irrep.size]
-            column += in_irrep.size
-            small = invariants(spatial, out_irrep.matrices, in_irrep.matrices)
-            solutions.append(np.einsum("nsoi,ao,ji->nsaj", small, rows, columns, optimize=True))
-    return np.concatenate(solutions)
-
-
-def invariants(spatial: np.ndarray, out: np.ndarray, into: np.ndarray) -> np.ndarray:
-    """Return an orthonormal basis (n, s, out, in) of the invariants of V ⊗ ρ_out ⊗ ρ_in."""
-    shape = (spatial.shape[1], out.shape[1], into.shape[1])
-    projector = np.einsum("gst,gab,gij->saitbj", spatial, out, into, optimize=True) / len(spatial)
-    dimension = int(np.prod(shape))
-    basis = independent_columns(projector.reshape(dimension, dimension))
-    return basis.T.reshape(-1, *shape)
-
-
-def basis_dimension(shell: Shell, out_rep: Representation, in_rep: Representation) -> int:
-    """Return the number of solutions by characters: Σ_h χ_V(h) χ_out(h) χ_in(h) / |G|."""
-    spatial = np.trace(shell.matrices, axis1=1, axis2=2)
-    total = float((spatial * out_rep.character * in_rep.character).mean())
-    return round(total)
-
-
-@lru_cache(maxsize=256)
-def kernel_basis(
-    out_rep: Representation, in_rep: Representation, size: int, basis: str
-) -> np.ndarray:
-    """Return the basis of steerable kernels, shape (n, out, in, size, size), float64, read-only.
-
-    Parameters
-    ----------
-    out_rep, in_rep : Representation
-        Of one group.
-    size : int
-        Odd number of pixels a side.
-    basis : {"pixels", "harmonics"}
-    """
-    permutes = out_rep.is_permutation and in_rep.is_permutation
-    solve = solve_by_orbits if permutes else solve_by_irreps
-    parts = [
-        np.einsum("nsaj,sp->najp", solve(shell.matrices, out_rep, in_rep), shell.samples)
-        for shell in _shells(out_rep.group, size, basis)
-    ]
-    kernels = np.concatenate(parts).reshape(-1, out_rep.size, in_rep.size, size, size)
-    kernels.setflags(write=False)
-    return kernels
-
-
-@cache
-def _shells(group: PlanarGroup, size: int, basis: str) -> tuple[Shell, ...]:
-    if size < 1 or size % 2 == 0:
-        raise KernelError(f"a steerable kernel's size must be odd, got {size}")
-    if basis not in SHELLS:
-        raise KernelError(f"basis must be one of {sorted(SHELLS)}, got {basis!r}")
-    return SHELLS[basis](group, size)
-
-
-def default_basis(group: PlanarGroup) -> str:
-    """Return ``pixels`` where the group maps the grid onto itself, else ``harmonics``."""
-    return "pixels" if group.acts_on_pixels else "harmonics"
+    table: str
+    out_count: int
+    in_count: int
+    out_size: int
+    in_size: int
 
 
 class SteerableKernel(nn.Module):
@@ -261,51 +48,48 @@ class SteerableKernel(nn.Module):
         self.in_type, self.out_type, self.size = in_type, out_type, size
         self.basis = basis or default_basis(in_type.group)
         self.coefficients = nn.ParameterList()
-        for row, out_block in enumerate(out_type.blocks):
-            for column, in_block in enumerate(in_type.blocks):
-                table = kernel_basis(
-                    out_block.representation, in_block.representation, size, self.basis
-                )
-                buffer = torch.tensor(table.reshape(len(table), -1), dtype=torch.float32)
-                self.register_buffer(self._table_name(row, column), buffer, persistent=False)
-                shape = (out_block.count, in_block.count, len(table))
-                self.coefficients.append(nn.Parameter(torch.empty(shape)))
+        self._rows = [
+            [self._add_block(out_block, in_block) for in_block in in_type.blocks]
+            for out_block in out_type.blocks
+        ]
         self.reset_parameters(gain)
 
-    def _table_name(self, row: int, column: int) -> str:
-        return f"table_{row}_{column}"
+    def _add_block(self, out_block: FieldBlock, in_block: FieldBlock) -> _Block:
+        out_rep, in_rep = out_block.representation, in_block.representation
+        solutions = kernel_basis(out_rep, in_rep, self.size, self.basis)
+        # torch flattens an empty basis too, which a pair without any kernel has
+        table = torch.tensor(solutions, dtype=torch.float32).flatten(1)
+        name = f"table_{len(self.coefficients)}"
+        self.register_buffer(name, table, persistent=False)
+        shape = (out_block.count, in_block.count, len(solutions))
+        self.coefficients.append(nn.Parameter(torch.empty(shape)))
+        return _Block(name, out_block.count, in_block.count, out_rep.size, in_rep.size)
 
     def reset_parameters(self, gain: float = 2.0) -> None:
         """Draw coefficients so that an output channel has ``gain`` times the inputs' variance."""
-        n_columns = len(self.in_type.blocks)
-        for index, coefficients in enumerate(self.coefficients):
-            row, column = divmod(index, n_columns)
-            table = getattr(self, self._table_name(row, column))
-            out_size = self.out_type.blocks[row].representation.size
+        blocks = [block for row in self._rows for block in row]
+        for block, coefficients in zip(blocks, self.coefficients, strict=True):
+            table = getattr(self, block.table)
+            power = float(table.square().sum()) / block.out_size
+            power *= block.in_count * len(self.in_type.blocks)
             # a kernel that the constraint forbids has an empty basis: nothing to draw
-            power = float(table.square().sum()) / out_size * coefficients.shape[1] * n_columns
             nn.init.normal_(coefficients, std=(gain / power) ** 0.5 if power else 0.0)
 
     def weight(self) -> Tensor:
         """Return the dense kernel, shape (out channels, in channels, size, size)."""
-        n_columns = len(self.in_type.blocks)
+        coefficients = iter(self.coefficients)
         rows = []
-        for row in range(len(self.out_type.blocks)):
-            blocks = [self._block(row, column) for column in range(n_columns)]
-            rows.append(blocks[0] if n_columns == 1 else torch.cat(blocks, dim=1))
+        for row in self._rows:
+            parts = [self._expand(block, next(coefficients)) for block in row]
+            rows.append(parts[0] if len(parts) == 1 else torch.cat(parts, dim=1))
         return rows[0] if len(rows) == 1 else torch.cat(rows, dim=0)
 
-    def _block(self, row: int, column: int) -> Tensor:
-        out_block, in_block = self.out_type.blocks[row], self.in_type.blocks[column]
-        coefficients = self.coefficients[row * len(self.in_type.blocks) + column]
-        table = getattr(self, self._table_name(row, column))
-        out_size, in_size = out_block.representation.size, in_block.representation.size
-        expanded = coefficients @ table
-        expanded = expanded.view(
-            out_block.count, in_block.count, out_size, in_size, self.size, self.size
-        )
-        return expanded.transpose(1, 2).reshape(
-            out_block.channels, in_block.channels, self.size, self.size
+    def _expand(self, block: _Block, coefficients: Tensor) -> Tensor:
+        _, out_count, in_count, out_size, in_size = block
+        kernels = coefficients @ getattr(self, block.table)
+        kernels = kernels.view(out_count, in_count, out_size, in_size, self.size, self.size)
+        return kernels.transpose(1, 2).reshape(
+            out_count * out_size, in_count * in_size, self.size, self.size
         )
 
     def extra_repr(self) -> str:

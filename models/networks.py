@@ -14,7 +14,7 @@ from equilens.models.inputs import CutoutNormalizer, InputSpec
 from equilens.models.planar.blocks import ConvNorm, ResidualBlock
 from equilens.models.planar.convolutions import PointwiseConv
 from equilens.models.planar.nonlinearities import PointwiseNonlinearity
-from equilens.models.planar.pooling import GroupPooling, RingPooling
+from equilens.models.planar.pooling import BlurPooling, DiscTaper, GroupPooling, RingPooling
 
 STEM_SIZE = 5
 
@@ -36,6 +36,9 @@ class Architecture:
         Residual blocks of each stage.
     hidden : int
         Width of the invariant head.
+    antialias : bool
+        Blur before halving the grid, and fade maps out towards the inscribed circle: for groups
+        with rotations that the pixel grid lacks.
     """
 
     name: str
@@ -44,13 +47,14 @@ class Architecture:
     widths: tuple[int, ...]
     depths: tuple[int, ...]
     hidden: int = 64
+    antialias: bool = False
 
 
 _ALL = (
     Architecture("d4-resnet-nano", DihedralGroup(4), 24, (32, 64, 128), (1, 1, 1)),
     Architecture("d4-resnet-small", DihedralGroup(4), 32, (64, 128, 256), (1, 2, 2), 128),
-    Architecture("c8-resnet-nano", CyclicGroup(8), 24, (32, 64, 128), (1, 1, 1)),
-    Architecture("d8-resnet-small", DihedralGroup(8), 32, (64, 128, 256), (1, 2, 2), 128),
+    Architecture("c8-resnet-nano", CyclicGroup(8), 24, (32, 64, 128), (1, 1, 1), antialias=True),
+    Architecture("d8-resnet-small", DihedralGroup(8), 32, (64, 128, 256), (1, 2, 2), 128, True),
     Architecture("plain-resnet-nano", CyclicGroup(1), 24, (32, 64, 128), (1, 1, 1)),
     Architecture("plain-resnet-small", CyclicGroup(1), 32, (64, 128, 256), (1, 2, 2), 128),
 )
@@ -70,14 +74,19 @@ def find_architecture(name: str) -> Architecture:
 
 
 class Stage(nn.Sequential):
-    """A convolution of stride 2 from an odd grid to an odd grid, then residual blocks."""
+    """A convolution that halves an odd grid to ``side`` pixels, then residual blocks."""
 
-    def __init__(self, in_type: FieldType, out_type: FieldType, depth: int) -> None:
-        super().__init__(
-            ConvNorm(in_type, out_type, 3, stride=2, padding=1),
+    def __init__(
+        self, in_type: FieldType, out_type: FieldType, depth: int, side: int, antialias: bool
+    ) -> None:
+        stride = 1 if antialias else 2
+        halve: list[nn.Module] = [
+            ConvNorm(in_type, out_type, 3, stride=stride, padding=1),
             PointwiseNonlinearity(out_type),
-            *(ResidualBlock(out_type) for _ in range(depth)),
-        )
+        ]
+        if antialias:
+            halve += [BlurPooling(), DiscTaper(side)]
+        super().__init__(*halve, *(ResidualBlock(out_type) for _ in range(depth)))
 
 
 class InvariantHead(nn.Module):
@@ -115,7 +124,7 @@ class LensFinder(nn.Module):
     def __init__(self, architecture: Architecture, spec: InputSpec) -> None:
         super().__init__()
         self.architecture, self.spec = architecture, spec
-        group = architecture.group
+        group, antialias = architecture.group, architecture.antialias
         field_type = regular_type(group, architecture.stem)
         side = (spec.working_side - STEM_SIZE) // 2 + 1
         self.normalizer = CutoutNormalizer(spec)
@@ -123,11 +132,13 @@ class LensFinder(nn.Module):
         self.stem = nn.Sequential(
             ConvNorm(inputs, field_type, STEM_SIZE, stride=2), PointwiseNonlinearity(field_type)
         )
+        if antialias:
+            self.stem.insert(0, DiscTaper(spec.working_side))
         self.stages = nn.Sequential()
         for width, depth in zip(architecture.widths, architecture.depths, strict=True):
-            wider = regular_type(group, width)
-            self.stages.append(Stage(field_type, wider, depth))
-            field_type, side = wider, (side + 1) // 2
+            wider, side = regular_type(group, width), (side + 1) // 2
+            self.stages.append(Stage(field_type, wider, depth, side, antialias))
+            field_type = wider
         self.head = InvariantHead(field_type, side, architecture.hidden)
 
     def forward(self, images: Tensor, noise: Tensor, mask: Tensor, band_present: Tensor) -> Tensor:

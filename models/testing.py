@@ -107,9 +107,7 @@ def assert_equivariant(
         )
 
 
-def random_inputs(
-    spec: InputSpec, n: int, seed: int = 0
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def random_inputs(spec: InputSpec, n: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return images, noise, mask and band_present of n noisy scenes, some masked, some lacking.
 
     Odd objects have 2 % masked pixels; where there are two bands or more, every third object

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from equilens.models.errors import FieldTypeError
 from equilens.models.fields import FieldType
-from equilens.models.kernels import SteerableKernel, independent_columns
+from equilens.models.kernel_basis import independent_columns
+from equilens.models.kernels import SteerableKernel
 
 
 class SteerableConv(nn.Module):

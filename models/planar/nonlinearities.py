@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
@@ -9,7 +11,7 @@ from torch import Tensor, nn
 from equilens.models.errors import FieldTypeError
 from equilens.models.fields import FieldType, require_permutation
 
-POINTWISE = {"silu": functional.silu, "elu": functional.elu}
+POINTWISE: dict[str, Callable[[Tensor], Tensor]] = {"silu": functional.silu, "elu": functional.elu}
 
 
 class PointwiseNonlinearity(nn.Module):
@@ -41,6 +43,9 @@ class NormNonlinearity(nn.Module):
     arXiv:1612.04642, section 4.3, with a smooth gate).
     """
 
+    owner: Tensor
+    membership: Tensor
+
     def __init__(self, field_type: FieldType) -> None:
         super().__init__()
         self.in_type = self.out_type = field_type
@@ -67,6 +72,8 @@ class GatedNonlinearity(nn.Module):
     The input holds the output's fields and then one trivial gate for each of them; trivial fields
     are their own gates and become SiLU.
     """
+
+    sources: Tensor
 
     def __init__(self, out_type: FieldType) -> None:
         super().__init__()

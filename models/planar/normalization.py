@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
@@ -17,27 +19,28 @@ class FieldBatchNorm(nn.Module):
     invariant mean or shift: y = γ x / √(⟨x²⟩ + ε).
     """
 
+    running_mean: Tensor
+    running_var: Tensor
+
     def __init__(self, field_type: FieldType, eps: float = 1e-5, momentum: float = 0.1) -> None:
         super().__init__()
         self.in_type = self.out_type = field_type
         self.eps, self.momentum = eps, momentum
-        shifted = sum(block.count for block in field_type.blocks if _shifts(block))
+        self._spans = tuple(_spans(field_type))
+        n_shifted = sum(block.count for block in field_type.blocks if _shifts(block))
         self.weight = nn.Parameter(torch.ones(field_type.n_fields))
-        self.bias = nn.Parameter(torch.zeros(shifted))
-        self.register_buffer("running_mean", torch.zeros(shifted))
+        self.bias = nn.Parameter(torch.zeros(n_shifted))
+        self.register_buffer("running_mean", torch.zeros(n_shifted))
         self.register_buffer("running_var", torch.ones(field_type.n_fields))
 
     def forward(self, features: Tensor) -> Tensor:
-        channel, field, shift, parts = 0, 0, 0, []
-        for block in self.in_type.blocks:
-            chunk = features[:, channel : channel + block.channels]
-            fields = slice(field, field + block.count)
-            if _shifts(block):
-                parts.append(self._standardize(chunk, fields, slice(shift, shift + block.count)))
-                shift += block.count
-            else:
+        parts = []
+        for channels, fields, shifts in self._spans:
+            chunk = features[:, channels]
+            if shifts is None:
                 parts.append(self._rescale(chunk, fields))
-            channel, field = channel + block.channels, field + block.count
+            else:
+                parts.append(self._standardize(chunk, fields, shifts))
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
     def _standardize(self, features: Tensor, fields: slice, shifts: slice) -> Tensor:
@@ -82,3 +85,13 @@ class FieldBatchNorm(nn.Module):
 
 def _shifts(block: FieldBlock) -> bool:
     return block.representation.is_permutation
+
+
+def _spans(field_type: FieldType) -> Iterator[tuple[slice, slice, slice | None]]:
+    """Yield each block's channels, fields, and entries of mean and bias (None: it has none)."""
+    channel = field = shift = 0
+    for block in field_type.blocks:
+        shifts = slice(shift, shift + block.count) if _shifts(block) else None
+        yield slice(channel, channel + block.channels), slice(field, field + block.count), shifts
+        channel, field = channel + block.channels, field + block.count
+        shift += block.count if shifts else 0

@@ -46,6 +46,9 @@ class RingPooling(nn.Module):
     depend on the distance from the centre alone, and corners outside the disc are never seen.
     """
 
+    weights: Tensor
+    log_disc: Tensor
+
     def __init__(self, side: int, rings: int = 3) -> None:
         super().__init__()
         distance, disc = disc_mask(side)
@@ -70,6 +73,8 @@ class RingPooling(nn.Module):
 class DiscPooling(nn.Module):
     """Mean over the disc inscribed in a square map: (N, C, side, side) → (N, C)."""
 
+    weights: Tensor
+
     def __init__(self, side: int) -> None:
         super().__init__()
         disc = disc_mask(side)[1]
@@ -80,11 +85,32 @@ class DiscPooling(nn.Module):
         return features.flatten(2) @ self.weights
 
 
+class DiscTaper(nn.Module):
+    """Multiply a square map by a disc whose edge fades to 0 over two pixels.
+
+    Outside the disc everything is 0, which is what later convolutions pad with: the square's
+    edges then leave no mark on features.
+    """
+
+    taper: Tensor
+
+    def __init__(self, side: int, edge: float = 2.0) -> None:
+        super().__init__()
+        inside = ((side / 2 - disc_mask(side)[0]) / edge).clamp(0, 1)
+        taper = inside.square() * (3 - 2 * inside)
+        self.register_buffer("taper", taper.float(), persistent=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features * self.taper
+
+
 class BlurPooling(nn.Module):
     """Binomial blur [1 2 1] ⊗ [1 2 1] / 16, then every second pixel (Zhang 2019, arXiv:1904.11486).
 
     Odd sides only, so that first, centre (for sides 4 j + 1) and last pixel stay symmetric.
     """
+
+    blur: Tensor
 
     def __init__(self) -> None:
         super().__init__()
