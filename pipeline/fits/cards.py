@@ -79,7 +79,9 @@ class Cards(Mapping[str, CardValue]):
         value = self[keyword]
         if isinstance(value, bool) or not isinstance(value, int):
             raise RejectedObject(
-                "bad-header", f"{keyword} = {value!r}", "a whole number is needed: get the file anew"
+                "bad-header",
+                f"{keyword} = {value!r}",
+                "a whole number is needed: get the file anew",
             )
         return value
 

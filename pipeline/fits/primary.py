@@ -11,6 +11,7 @@ import os
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from math import prod
+from mmap import mmap
 from pathlib import Path
 
 import numpy as np
@@ -72,7 +73,7 @@ class ImageLayout:
         return np.dtype(self.dtype).newbyteorder("=")
 
 
-def header_span(data: bytes | memoryview, start: int = 0) -> tuple[int, int]:
+def header_span(data: bytes | memoryview | mmap, start: int = 0) -> tuple[int, int]:
     """Where the header that begins at `start` has its END card, and where its data begins.
 
     Raises
@@ -115,11 +116,11 @@ def layout_of(cards: Cards) -> ImageLayout:
 @lru_cache(maxsize=256)
 def _layout(structure: tuple[tuple[str, str], ...]) -> ImageLayout:
     cards = Cards(dict(structure))
+    shape = axes_of(cards)
     if "XTENSION" in cards and cards["XTENSION"] != "IMAGE":
         raise NotPlain(f"extension of type {cards['XTENSION']!r}")
     if cards.integer("PCOUNT", 0) or cards.integer("GCOUNT", 1) != 1 or cards.get("GROUPS"):
         raise NotPlain("random groups")
-    shape = _shape(cards)
     bitpix = cards.integer("BITPIX", 0)
     if bitpix not in _DTYPES:
         raise RejectedObject(
@@ -134,11 +135,18 @@ def _layout(structure: tuple[tuple[str, str], ...]) -> ImageLayout:
     return ImageLayout(_DTYPES[bitpix], shape, scale, zero)
 
 
-def _shape(cards: Cards) -> tuple[int, ...]:
-    naxis = cards.integer("NAXIS", 0)
+def axes_of(cards: Cards, prefix: str = "") -> tuple[int, ...]:
+    """Lengths of the axes that NAXIS and its followers declare, the slowest first.
+
+    Raises
+    ------
+    RejectedObject
+        If there are more than eight, or a length is missing or negative.
+    """
+    naxis = cards.integer(f"{prefix}NAXIS", 0)
     if not 0 <= naxis <= 8:
-        raise RejectedObject("bad-header", f"NAXIS = {naxis}", "cutouts have 2 or 3 axes")
-    shape = tuple(cards.integer(f"NAXIS{axis}", -1) for axis in range(naxis, 0, -1))
+        raise RejectedObject("bad-header", f"{prefix}NAXIS = {naxis}", "cutouts have 2 or 3 axes")
+    shape = tuple(cards.integer(f"{prefix}NAXIS{axis}", -1) for axis in range(naxis, 0, -1))
     if any(side < 0 for side in shape):
         raise RejectedObject("bad-header", f"axes {shape}", "no axis may be negative or left out")
     return shape

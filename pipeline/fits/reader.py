@@ -20,7 +20,7 @@ from typing import Any, Literal
 import numpy as np
 
 from equilens.pipeline.errors import RejectedObject
-from equilens.pipeline.fits.cards import BLOCK, Cards
+from equilens.pipeline.fits.cards import Cards
 from equilens.pipeline.fits.primary import (
     MAX_BYTES,
     ImageLayout,
@@ -30,6 +30,7 @@ from equilens.pipeline.fits.primary import (
     header_span,
     layout_of,
 )
+from equilens.pipeline.fits.structure import check_structure
 
 Engine = Literal["auto", "astropy", "fitsio"]
 _GZIP = b"\x1f\x8b"
@@ -120,6 +121,7 @@ def _images(path: Path, data: bytes, engine: Engine, max_bytes: int) -> tuple[Fi
             return tuple(plain_images(data, max_bytes))
         except NotPlain:
             engine = "astropy"
+    check_structure(data, max_bytes)
     if engine == "fitsio":
         return _guarded(_fitsio_images, path, max_bytes)
     return _guarded(_astropy_images, data, max_bytes)
@@ -127,21 +129,34 @@ def _images(path: Path, data: bytes, engine: Engine, max_bytes: int) -> tuple[Fi
 
 def _read_bytes(path: Path, max_bytes: int) -> bytes:
     try:
+        # O_NONBLOCK: a named pipe in the source must not stop the run
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except OSError as error:
         raise RejectedObject(
             "missing-file", error.strerror or str(error), "restore the file, or its permissions"
         ) from None
-    with os.fdopen(descriptor, "rb", buffering=0) as file:
+    try:
         size = os.fstat(descriptor).st_size
         if size > max_bytes:
             raise RejectedObject(
                 "too-large", f"{size} bytes", f"at most {max_bytes} are read; cut it from the tile"
             )
-        try:
-            return file.read(size) if size else b""
-        except OSError as error:
-            raise RejectedObject("not-fits", str(error), _NOT_FITS) from None
+        return _read_all(descriptor, size)
+    except OSError as error:
+        raise RejectedObject("not-fits", error.strerror or str(error), _NOT_FITS) from None
+    finally:
+        os.close(descriptor)
+
+
+def _read_all(descriptor: int, size: int) -> bytes:
+    data = os.read(descriptor, size)
+    # one call reads at most 2 GiB
+    while 0 < len(data) < size:
+        more = os.read(descriptor, size - len(data))
+        if not more:
+            break
+        data += more
+    return data
 
 
 def _gunzip(raw: bytes, max_bytes: int) -> bytes:
@@ -219,26 +234,12 @@ def _astropy_images(data: bytes, max_bytes: int) -> Iterator[FitsImage]:
             primary = cards if number == 0 else primary
             pixels = None
             if hdu.shape and 0 not in hdu.shape:
-                _check_claim(hdu, data, max_bytes)
+                # a compressed image may be larger than its file: the claim alone is bounded
+                claim = ImageLayout(">f8", tuple(int(side) for side in hdu.shape))
+                check_size(claim, 0, claim.n_padded, 2 * max_bytes)
                 pixels = np.asarray(hdu.data)
                 pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
             yield _image(number, cards, primary, pixels)
-
-
-def _check_claim(hdu: Any, data: bytes, max_bytes: int) -> None:
-    """Sizes before pixels are touched; only compressed images may be larger than their file."""
-    from astropy.io.fits import CompImageHDU
-
-    layout = ImageLayout(">f8", tuple(int(side) for side in hdu.shape))
-    stored = -(-hdu.filebytes() // BLOCK) * BLOCK
-    compressed = isinstance(hdu, CompImageHDU)
-    check_size(layout, 0, layout.n_padded, max_bytes)
-    if not compressed and hdu.fileinfo()["hdrLoc"] + stored > len(data):
-        raise RejectedObject(
-            "truncated",
-            f"holds {len(data)} of {hdu.fileinfo()['hdrLoc'] + stored} bytes",
-            "fetch the file again",
-        )
 
 
 def _fitsio_images(path: Path, max_bytes: int) -> Iterator[FitsImage]:
@@ -258,6 +259,7 @@ def _fitsio_images(path: Path, max_bytes: int) -> Iterator[FitsImage]:
             primary = cards if number == 0 else primary
             pixels = None
             if hdu.has_data():
-                check_size(ImageLayout(">f8", tuple(hdu.get_dims())), 0, 2 * max_bytes, max_bytes)
+                claim = ImageLayout(">f8", tuple(hdu.get_dims()))
+                check_size(claim, 0, claim.n_padded, 2 * max_bytes)
                 pixels = hdu.read()
             yield _image(number, cards, primary, pixels)

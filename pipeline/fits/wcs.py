@@ -15,11 +15,34 @@ from typing import Any
 
 import numpy as np
 
-_KEYWORDS = (
-    "CTYPE1 CTYPE2 CUNIT1 CUNIT2 CRPIX1 CRPIX2 CRVAL1 CRVAL2 CD1_1 CD1_2 CD2_1 CD2_2 "
-    "PC1_1 PC1_2 PC2_1 PC2_2 CDELT1 CDELT2 CROTA2 LONPOLE LATPOLE RADESYS EQUINOX"
-).split()
+_KEYWORDS = [
+    "CTYPE1",
+    "CTYPE2",
+    "CUNIT1",
+    "CUNIT2",
+    "CRPIX1",
+    "CRPIX2",
+    "CRVAL1",
+    "CRVAL2",
+    "CD1_1",
+    "CD1_2",
+    "CD2_1",
+    "CD2_2",
+    "PC1_1",
+    "PC1_2",
+    "PC2_1",
+    "PC2_2",
+    "CDELT1",
+    "CDELT2",
+    "CROTA2",
+    "LONPOLE",
+    "LATPOLE",
+    "RADESYS",
+    "EQUINOX",
+]
+_NEEDED = ("CTYPE1", "CTYPE2", "CRPIX1", "CRPIX2", "CRVAL1", "CRVAL2")
 _OLD_MATRIX = {f"PC00{i}00{j}": f"PC{i}_{j}" for i in (1, 2) for j in (1, 2)}
+_SCALED_MATRIX = {"PC1_1", "PC1_2", "PC2_1", "PC2_2", "CDELT1", "CDELT2", "CROTA2"}
 _DISTORTION = re.compile(r"(?:A|B|AP|BP)_(?:ORDER|\d+_\d+)|PV\d_\d+")
 _NO_POSITION = (math.nan, math.nan)
 
@@ -29,14 +52,19 @@ def wcs_text(cards: Mapping[str, Any]) -> str:
 
     Returns "" where the header has no celestial WCS.
     """
-    found = {key: cards[key] for key in _KEYWORDS if key in cards}
-    if not {"CTYPE1", "CTYPE2", "CRPIX1", "CRPIX2", "CRVAL1", "CRVAL2"} <= found.keys():
+    if any(key not in cards for key in _NEEDED):
         return ""
+    found = {key: cards[key] for key in _KEYWORDS if key in cards}
     if not str(found["CTYPE1"]).startswith(("RA", "DEC", "GLON", "GLAT")):
+        return ""
+    if any(isinstance(found[key], (str, bool, type(None))) for key in _NEEDED[2:]):
         return ""
     for old, new in _OLD_MATRIX.items():
         if old in cards and new not in found:
             found[new] = cards[old]
+    if any(key.startswith("CD") and key[2:3].isdigit() for key in found):
+        # the standard forbids both kinds of matrix; where both are written, CD is the older habit
+        found = {key: value for key, value in found.items() if key not in _SCALED_MATRIX}
     if "RADESYS" not in found and "RADECSYS" in cards:
         found["RADESYS"] = cards["RADECSYS"]
     if str(found["CTYPE1"]).endswith(("SIP", "TPV")) or "PV1_1" in cards or "PV2_1" in cards:
@@ -130,7 +158,7 @@ def _frame(values: Mapping[str, float | str]) -> str:
 
 
 def _matrix(values: Mapping[str, float | str]) -> tuple[float, float, float, float]:
-    if any(key.startswith("CD") and key != "CDELT1" and key != "CDELT2" for key in values):
+    if any(key.startswith("CD") and key[2:3].isdigit() for key in values):
         entries = [values.get(f"CD{i}_{j}", 0.0) for i in (1, 2) for j in (1, 2)]
         return tuple(float(entry) for entry in entries)  # type: ignore[return-value]
     step = float(values.get("CDELT1", 1.0)), float(values.get("CDELT2", 1.0))

@@ -51,7 +51,7 @@ def _positive(cards: Cards, keyword: str, band: str) -> float:
 
 
 def _no_zeropoint(keyword: str, value: float | None, band: str) -> RejectedObject:
-    found = "is missing" if value is None else f"= {value}"
+    found = "is missing or no number" if value is None else f"= {value}"
     return RejectedObject(
         "no-zeropoint",
         f"band {band}: card {keyword} {found}",

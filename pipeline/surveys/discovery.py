@@ -45,7 +45,7 @@ def discover_objects(
 def match_path(survey: Survey, path: Path) -> Match | None:
     """Object and band that a file holds by its name; None for other files."""
     expression, depth, tokens = _expression(survey.layout, survey.band_names)
-    found = expression.fullmatch("/".join(path.parts[-depth:]))
+    found = expression.fullmatch(path.name if depth == 1 else "/".join(path.parts[-depth:]))
     if found is None:
         return None
     groups = found.groupdict()
@@ -70,14 +70,14 @@ def _expression(
 def _candidates(source: Path) -> tuple[Path, list[Path]]:
     if source.is_dir():
         root = source.resolve()
-        return root, sorted(_walk(root))
+        return root, list(_walk(root))
     if source.is_file():
         return source.resolve().parent, [source.resolve()]
     if not glob.has_magic(str(source)):
         raise SurveyError(
             f"source {source} does not exist; give a folder, a glob, or a .csv or .parquet manifest"
         )
-    fixed = [part for part in _before_magic(source.parts)]
+    fixed = list(_before_magic(source.parts))
     root = Path(*fixed).resolve() if fixed else Path.cwd()
     found = (Path(os.path.abspath(p)) for p in glob.glob(str(source), recursive=True))
     return root, sorted(path for path in found if not path.is_dir() and path.is_relative_to(root))
@@ -92,8 +92,8 @@ def _before_magic(parts: Iterable[str]) -> Iterator[str]:
 
 def _walk(root: Path) -> Iterator[Path]:
     for folder, subfolders, names in os.walk(root):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        for name in names:
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        for name in sorted(names):
             if not name.startswith("."):
                 yield Path(folder, name)
 
@@ -101,7 +101,8 @@ def _walk(root: Path) -> Iterator[Path]:
 def _refs(survey: Survey, root: Path, matches: list[Match]) -> Iterator[ObjectRef]:
     order = {band: index for index, band in enumerate(survey.band_names)}
     for identifier, files in _grouped(survey, matches):
-        fault = next((f for _, path in files if (f := outside_source(path, root))), None)
+        paths = dict.fromkeys(path for _, path in files)
+        fault = next((f for path in paths if (f := outside_source(path, root))), None)
         files = tuple(sorted(files, key=lambda pair: order[pair[0]]))
         ref = ObjectRef(identifier, files, root=root, fault=fault)
         if survey.layout.kind == "object-cube" and fault is None:

@@ -83,7 +83,9 @@ def _check_keys(table: Mapping[str, Any], kind: type, where: str) -> None:
         if entry.default is MISSING and entry.default_factory is MISSING and name not in table
     ]
     if missing:
-        raise SurveyError(f"{where}: key {missing[0]!r} is missing; needed are {', '.join(missing)}")
+        raise SurveyError(
+            f"{where}: key {missing[0]!r} is missing; needed are {', '.join(missing)}"
+        )
     for key, value in table.items():
         _check_type(kind, key, value, where)
 
@@ -91,7 +93,12 @@ def _check_keys(table: Mapping[str, Any], kind: type, where: str) -> None:
 def _check_type(kind: type, key: str, value: Any, where: str) -> None:
     # annotations are text here; only the plain ones need a check, the rest is built above
     annotation = next(entry.type for entry in fields(kind) if entry.name == key)
-    expected = {"str": str, "int": int, "float": (int, float), "float | None": (int, float)}
+    expected: dict[str, type | tuple[type, ...]] = {
+        "str": str,
+        "int": int,
+        "float": (int, float),
+        "float | None": (int, float),
+    }
     wanted = expected.get(str(annotation))
     if wanted and (not isinstance(value, wanted) or isinstance(value, bool)):
         raise SurveyError(f"{where}: {key} must be of type {annotation}, got {value!r}")

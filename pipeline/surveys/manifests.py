@@ -66,9 +66,7 @@ def read_table(path: Path, text: tuple[str, ...] = ("id", "path")) -> pa.Table:
 def _rows(survey: Survey, table: pa.Table, root: Path, banded: list[str]) -> Iterator[ObjectRef]:
     skipped = {*_PLAIN_KEYS, *(f"path_{name}" for name in banded)}
     extras = {
-        name: _plain_values(table.column(name))
-        for name in table.column_names
-        if name not in skipped
+        name: plain_values(table.column(name)) for name in table.column_names if name not in skipped
     }
     keys = {name: table.column(name).to_pylist() for name in skipped & set(table.column_names)}
     for row in range(table.num_rows):
@@ -77,8 +75,8 @@ def _rows(survey: Survey, table: pa.Table, root: Path, banded: list[str]) -> Ite
         yield _row_ref(survey, root, banded, values, columns, row)
 
 
-def _plain_values(column: pa.ChunkedArray) -> list[Any]:
-    """Python values; a number column with gaps becomes floats with NaN, text gets ""."""
+def plain_values(column: pa.ChunkedArray) -> list[Any]:
+    """A column as Python values: numbers with gaps become floats with NaN, text gaps ""."""
     if column.null_count == 0:
         return column.to_pylist()
     if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
@@ -101,8 +99,10 @@ def _row_ref(
     fault = None
     if not files:
         fault = RejectedObject("missing-file", f"row {row + 1} names no file", "fill in its path")
-    elif not banded and survey.layout.kind in ("file-per-band", "object-cube") and (
-        len(survey.bands) > 1
+    elif (
+        not banded
+        and survey.layout.kind in ("file-per-band", "object-cube")
+        and (len(survey.bands) > 1)
     ):
         fault = RejectedObject(
             "missing-band",

@@ -68,6 +68,7 @@ class RawCutout:
     files, checksums : the files read and the sha256 of their bytes, in the same order
     n_bytes : size of those files
     columns : as in the `ObjectRef`
+    flags : `CutoutFlag` bits known from reading, such as TILE_EDGE
     """
 
     id: str
@@ -86,6 +87,7 @@ class RawCutout:
     checksums: tuple[str, ...]
     n_bytes: int
     columns: Mapping[str, Any] = field(default_factory=dict)
+    flags: int = 0
 
     @property
     def source_file(self) -> str:

@@ -17,12 +17,12 @@ def outside_source(path: Path, root: Path) -> RejectedObject | None:
     path : absolute, or relative to `root`
     root : resolved source folder
     """
-    joined = Path(os.path.normpath(root / path))
-    # links are rare: only the folder is resolved, once, and a file only where it is a link
-    real = _resolved(joined.parent) / joined.name
-    if real.is_symlink():
-        real = real.resolve()
-    if real.is_relative_to(root):
+    folder, name = os.path.split(os.path.normpath(os.path.join(root, path)))
+    # links are rare: a folder is resolved once, and a file only where it is a link
+    real = os.path.join(_resolved(folder), name)
+    if os.path.islink(real):
+        real = os.path.realpath(real)
+    if real.startswith(os.path.join(root, "")):
         return None
     return RejectedObject(
         "outside-source",
@@ -33,5 +33,5 @@ def outside_source(path: Path, root: Path) -> RejectedObject | None:
 
 
 @lru_cache(maxsize=4096)
-def _resolved(folder: Path) -> Path:
-    return folder.resolve()
+def _resolved(folder: str) -> str:
+    return os.path.realpath(folder)

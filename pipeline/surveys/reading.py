@@ -12,15 +12,18 @@ import numpy as np
 
 from equilens.pipeline.errors import RejectedObject
 from equilens.pipeline.fits.cards import Cards
+from equilens.pipeline.fits.primary import MAX_BYTES
 from equilens.pipeline.fits.reader import FitsFile, read_fits
 from equilens.pipeline.fits.wcs import pixel_to_sky, wcs_text
 from equilens.pipeline.surveys.calibration import linear_pixels, mask_planes, zeropoint_of
 from equilens.pipeline.surveys.cubes import open_cube
 from equilens.pipeline.surveys.objects import ObjectRef, RawCutout
+from equilens.pipeline.surveys.paths import outside_source
 
 if TYPE_CHECKING:
     from equilens.pipeline.surveys.survey import Survey
 
+Gathered = tuple[dict[str, "BandPlane"], list["SourceFile"]]
 # below this there is no galaxy to look at, and no sky around it to measure noise on
 MIN_SIDE = 9
 
@@ -44,11 +47,11 @@ class SourceFile:
     n_bytes: int
 
 
-def read_object(survey: Survey, ref: ObjectRef) -> RawCutout:
+def read_object(survey: Survey, ref: ObjectRef, max_bytes: int = MAX_BYTES) -> RawCutout:
     """Read one object's pixels; see `Survey.read`."""
     if ref.fault is not None:
         raise ref.fault
-    planes, sources = _GATHER[survey.layout.kind](survey, ref)
+    planes, sources = _GATHER[survey.layout.kind](survey, ref, max_bytes)
     _check_shapes(ref, planes)
     return assemble(survey, ref, planes, sources)
 
@@ -67,28 +70,27 @@ def assemble(
     shape = next(iter(planes.values())).image.shape
     images = np.full((len(names), *shape), np.nan, np.float32)
     rms = np.full_like(images, np.nan) if any(p.rms is not None for p in planes.values()) else None
-    zeropoint = np.full(len(names), np.nan)
     for index, name in enumerate(names):
         if name not in planes:
             continue
         plane = planes[name]
         images[index] = linear_pixels(plane.image, plane.cards)
-        zeropoint[index] = zeropoint_of(survey, name, plane.cards)
         if rms is not None and plane.rms is not None:
             rms[index] = plane.rms
     mask = mask_planes(survey.mask_rule, images, rms)
-    present = ~mask.all(axis=(1, 2))
-    _check_present(survey, ref, present)
+    present = np.asarray(~mask.all(axis=(1, 2)))
+    check_present(survey, ref, present)
     images[~present] = np.nan
     cards = tuple(planes[n].cards if n in planes else Cards({}) for n in names)
-    text, ra, dec = _position(survey, ref, [c for c, ok in zip(cards, present, strict=True) if ok], shape)
+    usable = [entry for entry, ok in zip(cards, present, strict=True) if ok]
+    text, ra, dec = _position(survey, ref, usable, shape)
     return RawCutout(
         id=ref.id,
         images=images,
         mask=mask,
         rms=rms,
         psf=tuple(planes[n].psf if n in planes else None for n in names),
-        zeropoint=np.where(present, zeropoint, np.nan),
+        zeropoint=_zeropoints(survey, ref, cards, present),
         zeropoint_declared=survey.zeropoint_rule == "band",
         band_present=present,
         headers=cards,
@@ -100,6 +102,19 @@ def assemble(
         n_bytes=sum(source.n_bytes for source in sources),
         columns=ref.columns,
     )
+
+
+def _zeropoints(
+    survey: Survey, ref: ObjectRef, cards: tuple[Cards, ...], present: np.ndarray
+) -> np.ndarray:
+    zeropoints = np.full(len(cards), np.nan)
+    for index in np.flatnonzero(present):
+        name = survey.band_names[index]
+        try:
+            zeropoints[index] = zeropoint_of(survey, name, cards[index])
+        except RejectedObject as fault:
+            raise fault.at(dict(ref.files)[name]) from None
+    return zeropoints
 
 
 def _position(
@@ -133,7 +148,14 @@ def _check_shapes(ref: ObjectRef, planes: dict[str, BandPlane]) -> None:
             raise RejectedObject("wrong-shape", found, f"{shape} is needed", ref.source_file)
 
 
-def _check_present(survey: Survey, ref: ObjectRef, present: np.ndarray) -> None:
+def check_present(survey: Survey, ref: ObjectRef, present: np.ndarray) -> None:
+    """Reject an object that lacks all bands, or more than its survey allows.
+
+    Parameters
+    ----------
+    survey, ref : of the object
+    present : (B,) bool, the bands that have valid pixels
+    """
     if not present.any():
         raise RejectedObject(
             "all-nan", "no pixel of any band is valid", "leave this object out", ref.source_file
@@ -158,13 +180,11 @@ def _record(file: FitsFile) -> SourceFile:
     return SourceFile(file.path, file.checksum, file.n_bytes)
 
 
-def _from_band_files(
-    survey: Survey, ref: ObjectRef
-) -> tuple[dict[str, BandPlane], list[SourceFile]]:
+def _from_band_files(survey: Survey, ref: ObjectRef, max_bytes: int) -> Gathered:
     planes: dict[str, BandPlane] = {}
     sources = []
     for band, path in ref.files:
-        file = read_fits(path)
+        file = read_fits(path, max_bytes=max_bytes)
         beside = list(_beside(survey, ref, band, path))
         sources += [_record(f) for f in (file, *(f for f in beside if f is not None))]
         first = file.first
@@ -173,9 +193,9 @@ def _from_band_files(
     return planes, sources
 
 
-def _from_cube(survey: Survey, ref: ObjectRef) -> tuple[dict[str, BandPlane], list[SourceFile]]:
+def _from_cube(survey: Survey, ref: ObjectRef, max_bytes: int) -> Gathered:
     path = ref.files[0][1]
-    file = read_fits(path)
+    file = read_fits(path, max_bytes=max_bytes)
     pixels, cards = file.first.pixels, file.first.cards
     assert pixels is not None
     if pixels.ndim == 2 and len(survey.bands) == 1:
@@ -197,14 +217,12 @@ def _from_cube(survey: Survey, ref: ObjectRef) -> tuple[dict[str, BandPlane], li
     return planes, sources
 
 
-def _from_extensions(
-    survey: Survey, ref: ObjectRef
-) -> tuple[dict[str, BandPlane], list[SourceFile]]:
+def _from_extensions(survey: Survey, ref: ObjectRef, max_bytes: int) -> Gathered:
     layout = survey.layout
     planes: dict[str, BandPlane] = {}
     files: dict[Path, FitsFile] = {}
     for band, path in ref.files:
-        file = files.get(path) or files.setdefault(path, read_fits(path))
+        file = files.get(path) or files.setdefault(path, read_fits(path, max_bytes=max_bytes))
         image, rms, psf = (
             file.find(name.format(band=layout.token(band), id=ref.id)) if name else None
             for name in (layout.image, layout.rms, layout.psf)
@@ -212,14 +230,14 @@ def _from_extensions(
         if image is None or image.pixels is None:
             continue
         planes[band] = BandPlane(
-            image.pixels, image.cards, rms and rms.pixels, psf and psf.pixels
+            image.pixels,
+            image.cards,
+            *(None if plane is None else plane.pixels for plane in (rms, psf)),
         )
     return planes, [_record(file) for file in files.values()]
 
 
-def _from_object_cube(
-    survey: Survey, ref: ObjectRef
-) -> tuple[dict[str, BandPlane], list[SourceFile]]:
+def _from_object_cube(survey: Survey, ref: ObjectRef, max_bytes: int) -> Gathered:
     planes, sources = {}, []
     for band, path in ref.files:
         cube = open_cube(path)
@@ -235,7 +253,13 @@ def _beside(survey: Survey, ref: ObjectRef, band: str, path: Path) -> Iterator[F
     for name in (survey.layout.rms, survey.layout.psf):
         token = survey.layout.token(band)
         neighbour = path.parent / name.format(band=token, id=ref.id) if name else None
-        yield read_fits(neighbour) if neighbour is not None and neighbour.exists() else None
+        if neighbour is None or not neighbour.exists():
+            yield None
+            continue
+        fault = ref.root and outside_source(neighbour, ref.root)
+        if fault:
+            raise fault
+        yield read_fits(neighbour)
 
 
 def _plane(file: FitsFile, index: int) -> np.ndarray | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from equilens.pipeline.errors import SurveyError
+from equilens.pipeline.fits.primary import MAX_BYTES
 from equilens.pipeline.surveys.discovery import discover_objects
 from equilens.pipeline.surveys.objects import ObjectRef, RawCutout
 from equilens.pipeline.surveys.reading import read_object
@@ -78,7 +79,9 @@ class Layout:
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(LayoutKind):
-            raise SurveyError(f"layout kind must be one of {get_args(LayoutKind)}, got {self.kind!r}")
+            raise SurveyError(
+                f"layout kind must be one of {get_args(LayoutKind)}, got {self.kind!r}"
+            )
         if not self.pattern or self.pattern.startswith("/") or ".." in self.pattern.split("/"):
             raise SurveyError(
                 f"layout pattern must name a file below the source folder, got {self.pattern!r}; "
@@ -206,9 +209,7 @@ class Survey:
                 return band
         raise SurveyError(f"survey {self.name!r} has no band {name!r}: {self.band_names}")
 
-    def discover(
-        self, source: Path | str, night: object | None = None
-    ) -> Iterator[ObjectRef]:
+    def discover(self, source: Path | str, night: object | None = None) -> Iterator[ObjectRef]:
         """Find the objects of `source`: a folder, a glob, a file, or a CSV or Parquet manifest.
 
         Parameters
@@ -223,12 +224,17 @@ class Survey:
         """
         return discover_objects(self, source, night)
 
-    def read(self, ref: ObjectRef) -> RawCutout:
+    def read(self, ref: ObjectRef, max_bytes: int = MAX_BYTES) -> RawCutout:
         """Read one object's pixels.
+
+        Parameters
+        ----------
+        ref : from `discover`
+        max_bytes : most that one file may hold; whole tiles need more than the default
 
         Raises
         ------
         RejectedObject
             If it can not be used, with the rule that it breaks.
         """
-        return read_object(self, ref)
+        return read_object(self, ref, max_bytes)
