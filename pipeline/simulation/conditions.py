@@ -3,22 +3,27 @@
 Values with a source: Euclid's noise correlation and PSF shape are fitted to Q1 cutouts (a pixel
 scatters by 0.69 of the RMS plane in VIS and 0.28 in NISP, neighbouring pixels correlate by 0.23 and
 0.8; encircled energy of the PSF planes). The lens-finding challenge's Einstein radii are quantiles
-of its two training keys, its source magnitudes are set so that flux and number of lensed pixels
-have the keys' medians (Metcalf et al. 2019, A&A 625, A119).
+of its two training keys, its source magnitudes are set so that the flux and the number of lensed
+pixels come within a third of the keys' medians (Metcalf et al. 2019, A&A 625, A119).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
+from typing import TypeVar
+
+from numpy.typing import NDArray
 
 from equilens.pipeline.simulation.errors import SimulationError
 
 NON_LENS_CLASSES = ("galaxy", "spiral", "ring", "merger", "edge_on", "group", "alignment")
 _DEFAULT_MIXTURE = (0.40, 0.16, 0.09, 0.11, 0.07, 0.09, 0.08)
 AB_MAGNITUDE_OF_ONE_NJY = 31.4
+_Number = TypeVar("_Number", float, NDArray)
+_DETECTION_ORDER = ("VIS", "i", "r", "z", "g")
 _QUANTILES = (0.0, 0.05, 0.16, 0.25, 0.5, 0.75, 0.84, 0.95, 1.0)
 
 
@@ -37,10 +42,14 @@ class SurveyConditions:
         planes give it: apertures much wider than the kernel scatter by it.
     sky_mag_per_arcsec2 : fixes the effective gain: the background is taken as photon noise of it
     sky_offset : scatter (1σ) of the residual background, in units of the noise
-    einstein_radius_range : arcsec, kept part of the physical population
+    einstein_radius_range : arcsec, kept part of the physical population; None keeps radii above
+        0.3 arcsec and half the PSF width of the detection band, and below 3 arcsec
     einstein_radius_quantiles : (probability, arcsec) pairs that replace the physical population
-    lens_mag_limit : faintest deflector, total AB magnitude in the first band; None from the depth
-    source_mag_mean, source_mag_scatter : unlensed sources, AB in the first band
+    lens_redshift_gamma : (shape, scale) of the gamma distribution of z_lens − 0.1
+    galaxy_dispersion : km/s; wider splittings come from group haloes, not from brighter galaxies
+    lens_mag_limit : faintest deflector, total AB magnitude in the detection band (see
+        `detection_band`); None takes signal-to-noise 40 in an aperture of one arcsec radius
+    source_mag_mean, source_mag_scatter : unlensed sources, AB in the detection band
     source_radius_arcsec : median half-light radius of sources
     arc_snr_min : faintest lens: total signal-to-noise of its arcs over all bands; 0 keeps all
     missing_band_probability : for every band, up to the survey's own limit
@@ -55,13 +64,15 @@ class SurveyConditions:
     noise_correlation_pixels: tuple[float, ...] = (0.0,)
     sky_mag_per_arcsec2: float = 21.5
     sky_offset: float = 0.1
-    einstein_radius_range: tuple[float, float] = (0.3, 3.0)
+    einstein_radius_range: tuple[float, float] | None = None
     einstein_radius_quantiles: tuple[tuple[float, float], ...] = ()
+    lens_redshift_gamma: tuple[float, float] = (4.5, 0.125)
+    galaxy_dispersion: tuple[float, float] = (90.0, 330.0)
     lens_mag_limit: float | None = None
-    source_mag_mean: float = 25.3
-    source_mag_scatter: float = 1.3
+    source_mag_mean: float = 24.8
+    source_mag_scatter: float = 1.2
     source_radius_arcsec: float = 0.2
-    arc_snr_min: float = 8.0
+    arc_snr_min: float = 15.0
     missing_band_probability: float = 0.02
     defect_probability: float = 0.03
     mixture: Mapping[str, float] = field(
@@ -71,7 +82,7 @@ class SurveyConditions:
     )
 
     def __post_init__(self) -> None:
-        low, high = self.einstein_radius_range
+        low, high = self.radius_range(0.0)
         if not 0 < low < high:
             raise SimulationError(
                 f"einstein_radius_range must be positive and rising, got {low} to {high} arcsec"
@@ -82,6 +93,10 @@ class SurveyConditions:
                 f"mixture must give shares >= 0 of {', '.join(NON_LENS_CLASSES)}, "
                 f"got {dict(self.mixture)}"
             )
+
+    def radius_range(self, psf_fwhm_arcsec: float) -> tuple[float, float]:
+        """Return the Einstein radii kept, arcsec, for a PSF width in the detection band."""
+        return self.einstein_radius_range or (max(0.3, 0.5 * psf_fwhm_arcsec), 3.0)
 
     def per_band(self, name: str, n_bands: int) -> tuple[float, ...]:
         """Return a per-band setting at full length: one value serves all bands."""
@@ -100,7 +115,9 @@ _CHALLENGE = SurveyConditions(
     depth_scatter=0.02,
     sky_offset=0.03,
     arc_snr_min=0.0,
-    lens_mag_limit=24.3,
+    lens_redshift_gamma=(4.5, 0.165),
+    galaxy_dispersion=(140.0, 230.0),
+    lens_mag_limit=24.5,
     missing_band_probability=0.0,
 )
 
@@ -109,12 +126,20 @@ _KNOWN: Mapping[str, SurveyConditions] = MappingProxyType(
         "bologna-space": replace(
             _CHALLENGE,
             moffat_beta=(math.inf,),
+            source_mag_mean=23.8,
+            source_mag_scatter=1.4,
+            source_radius_arcsec=0.42,
             psf_scatter=0.02,
             sky_mag_per_arcsec2=22.3,
             einstein_radius_quantiles=tuple(zip(_QUANTILES, _SPACE_RADII, strict=True)),
         ),
         "bologna-ground": replace(
             _CHALLENGE,
+            lens_redshift_gamma=(4.5, 0.14),
+            lens_mag_limit=23.2,
+            source_mag_mean=24.5,
+            source_mag_scatter=1.6,
+            source_radius_arcsec=0.3,
             einstein_radius_quantiles=tuple(zip(_QUANTILES, _GROUND_RADII, strict=True)),
         ),
         "euclid-mer": SurveyConditions(
@@ -132,7 +157,15 @@ def survey_conditions(name: str) -> SurveyConditions:
     return _KNOWN.get(name, SurveyConditions())
 
 
-def flux_njy(mag):
+def detection_band(generic_bands: Sequence[str]) -> int:
+    """Return the index of the band that populations refer to: the deepest for galaxies."""
+    for name in _DETECTION_ORDER:
+        if name in generic_bands:
+            return list(generic_bands).index(name)
+    return 0
+
+
+def flux_njy(mag: _Number) -> _Number:
     """Return the flux of an AB magnitude, nJy."""
     return 10 ** (-0.4 * (mag - AB_MAGNITUDE_OF_ONE_NJY))
 

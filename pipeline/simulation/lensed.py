@@ -21,7 +21,10 @@ _SINGLY_IMAGED = (1.3, 2.4)  # of the way to the cut: one image, visibly stretch
 
 @dataclass(frozen=True)
 class LensedSystems:
-    """Deflectors and sources, with band weights (L, B, 2) of host and clumps at unit flux."""
+    """Deflectors and sources, with band weights (L, B, 2) of host and clumps.
+
+    Weights give one unit of flux in the detection band.
+    """
 
     lens: LensModel
     source: ClumpySource
@@ -33,6 +36,7 @@ def draw_systems(
     c: Centrals,
     multiply_imaged: NDArray[np.bool_],
     boxes_nm: list[tuple[float, float]],
+    reference: int,
     conditions: SurveyConditions,
 ) -> LensedSystems:
     """Draw the mass and the source of each central.
@@ -46,7 +50,7 @@ def draw_systems(
     within = 0.97 * np.sqrt(rng.uniform(0, 1, n))
     fraction = np.where(multiply_imaged, within, rng.uniform(inner, outer, n))
     x, y = cut_position(lens, _float(rng.uniform(0, 2 * np.pi, n)), _float(fraction))
-    host, clumps = source_ratios(rng, boxes_nm, c.galaxies.z_source)
+    host, clumps = source_ratios(rng, boxes_nm, c.galaxies.z_source, reference)
     share = np.where(rng.random(n) < 0.5, 0.0, rng.uniform(0.1, 0.55, n))[:, None]
     weights = np.stack([(1 - share) * host, share * clumps], axis=2)
     source = _draw_sources(rng, x, y, share > 0, conditions)

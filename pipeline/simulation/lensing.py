@@ -92,9 +92,7 @@ def sie_deflection(
     return cos * alpha_along - sin * alpha_across, sin * alpha_along + cos * alpha_across
 
 
-def shear_deflection(
-    x: Tensor, y: Tensor, shear1: Tensor, shear2: Tensor
-) -> tuple[Tensor, Tensor]:
+def shear_deflection(x: Tensor, y: Tensor, shear1: Tensor, shear2: Tensor) -> tuple[Tensor, Tensor]:
     """Return α = Γ θ of an external shear, Γ = [[γ1, γ2], [γ2, −γ1]]; arcsec in, arcsec out."""
     return shear1 * x + shear2 * y, shear2 * x - shear1 * y
 

@@ -105,17 +105,12 @@ class PatternComponents(_Table):
 def sersic_b(index: Tensor) -> Tensor:
     """Return b_n, for which R = radius encloses half the flux.
 
-    Ciotti & Bertin (1999, A&A 352, 447, eq. 18), better than 1e-6 for n > 0.5.
+    Ciotti & Bertin (1999, A&A 352, 447, eq. 18): off by 2e-4 of its value at
+    n = 0.6, 2.5e-5 at n = 1, less beyond.
     """
-    n = index
-    return (
-        2 * n
-        - 1 / 3
-        + 4 / (405 * n)
-        + 46 / (25515 * n**2)
-        + 131 / (1148175 * n**3)
-        - 2194697 / (30690717750 * n**4)
-    )
+    i = 1 / index
+    series = 46 / 25515 + i * (131 / 1148175 - i * (2194697 / 30690717750))
+    return 2 * index - 1 / 3 + i * (4 / 405 + i * series)
 
 
 def sersic_central_brightness(radius: Tensor, index: Tensor) -> Tensor:
@@ -147,7 +142,7 @@ def sersic_brightness(dx: Tensor, dy: Tensor, components: SersicComponents) -> T
     dx, dy : (K, ...) Tensor, arcsec from the centre of each component
     """
     shape = (-1,) + (1,) * (torch.broadcast_tensors(dx, dy)[0].dim() - 1)
-    index, radius = components.index.view(shape), components.radius.view(shape)
+    index = components.index.view(shape)
     u, v = elliptical_coordinates(
         dx, dy, components.axis_ratio.view(shape), components.angle.view(shape)
     )

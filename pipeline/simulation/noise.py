@@ -15,9 +15,9 @@ from equilens.pipeline.simulation.conditions import SurveyConditions, flux_njy
 def electrons_per_njy(
     noise_njy: Tensor, pixel_scale_arcsec: float, conditions: SurveyConditions
 ) -> Tensor:
-    """Return the effective gain: σ² = sky / gain where the background is photon noise of the sky."""
+    """Return the gain that makes the background photon noise of the sky: σ² = sky / gain."""
     sky = flux_njy(conditions.sky_mag_per_arcsec2) * pixel_scale_arcsec**2
-    return sky / noise_njy.square()
+    return noise_njy.square().reciprocal() * sky
 
 
 def resampling_taps(width_pixels: float) -> tuple[int, float]:

@@ -25,15 +25,14 @@ from equilens.pipeline.simulation.seds import (
 _MAX_DRAWS = 200
 _COUNTS_SLOPE = 0.32  # dex a magnitude of the faint galaxy counts
 _GALAXIES_PER_ARCMIN2_AT_25 = 35.0
-_LARGEST_GALAXY_DISPERSION = 330.0  # km/s: wider splittings are group haloes, not brighter galaxies
 
 
 @dataclass(frozen=True)
 class Galaxies:
-    """Central galaxies: all (n,) arrays; `ratios` (n, B) are fluxes relative to the first band.
+    """Central galaxies: all (n,) arrays.
 
-    einstein_radius in arcsec (what a source at z_source would see), mag AB total in the first band,
-    radius the half-light radius in arcsec.
+    einstein_radius in arcsec (what a source at z_source would see), mag AB total in the detection
+    band, radius the half-light radius in arcsec, youth as in `seds`.
     """
 
     z_lens: NDArray
@@ -70,6 +69,7 @@ def draw_galaxies(
     conditions: SurveyConditions,
     box_nm: tuple[float, float],
     mag_limit: float,
+    psf_fwhm_arcsec: float,
 ) -> Galaxies:
     """Draw deflectors that the survey would target: bright enough, with θ_E in the kept range.
 
@@ -77,14 +77,15 @@ def draw_galaxies(
     ----------
     box_nm : centre and width of the band that magnitudes refer to
     mag_limit : faintest total magnitude kept
+    psf_fwhm_arcsec : of the same band; smaller splittings are not kept
     """
     kept: list[Galaxies] = []
     missing = n
+    low, high = conditions.radius_range(psf_fwhm_arcsec)
+    if conditions.einstein_radius_quantiles:
+        low, high = 0.0, np.inf
     for _ in range(_MAX_DRAWS):
         batch = _propose(rng, max(2 * missing, 64), conditions, box_nm)
-        low, high = conditions.einstein_radius_range
-        if conditions.einstein_radius_quantiles:
-            low, high = 0.0, np.inf
         inside = (batch.einstein_radius > low) & (batch.einstein_radius < high)
         accepted = batch.take(np.flatnonzero(inside & (batch.mag < mag_limit))[:missing])
         kept.append(accepted)
@@ -94,14 +95,14 @@ def draw_galaxies(
             return Galaxies(**{k: np.concatenate([vars(g)[k] for g in kept]) for k in names})
     raise SimulationError(
         f"the population has hardly a deflector brighter than mag {mag_limit:.1f} with an Einstein "
-        f"radius in {conditions.einstein_radius_range} arcsec; widen the range or deepen the limit"
+        f"radius in {low:.2f} to {high:.2f} arcsec; widen the range or deepen the limit"
     )
 
 
 def _propose(
     rng: np.random.Generator, n: int, conditions: SurveyConditions, box_nm: tuple[float, float]
 ) -> Galaxies:
-    z_lens = np.clip(0.08 + rng.gamma(3.0, 0.16, n), 0.08, 1.5)
+    z_lens = np.clip(0.1 + rng.gamma(*conditions.lens_redshift_gamma, n), 0.1, 1.8)
     z_source = np.clip(z_lens + 0.25 + rng.gamma(2.0, 0.55, n), None, 5.0)
     if conditions.einstein_radius_quantiles:
         probability, radius = np.array(conditions.einstein_radius_quantiles).T
@@ -112,7 +113,7 @@ def _propose(
         dispersion = np.clip(rng.normal(225.0, 55.0, n), 100.0, 420.0)
         theta = einstein_radius_arcsec(dispersion, z_lens, z_source)
     youth = np.clip(rng.beta(1.2, 9.0, n), 0, 0.6)
-    absolute = _faber_jackson(rng, dispersion, z_lens)
+    absolute = _faber_jackson(rng, np.clip(dispersion, *conditions.galaxy_dispersion), z_lens)
     kpc = 4.2 * 10 ** (-0.24 * (absolute + 22.0) + rng.normal(0, 0.15, n)) * (1 + z_lens) ** -0.4
     return Galaxies(
         z_lens=z_lens,
@@ -126,8 +127,7 @@ def _propose(
 
 def _faber_jackson(rng: np.random.Generator, dispersion: NDArray, z: NDArray) -> NDArray:
     # L ∝ σ⁴ with passive brightening of one magnitude a unit of redshift; scatter 0.35 mag
-    sigma = np.clip(dispersion, 90.0, _LARGEST_GALAXY_DISPERSION)
-    return -22.0 - 10 * np.log10(sigma / 220.0) - 1.0 * z + rng.normal(0, 0.35, len(z))
+    return -22.0 - 10 * np.log10(dispersion / 220.0) - 1.0 * z + rng.normal(0, 0.35, len(z))
 
 
 def draw_neighbours(
@@ -173,10 +173,13 @@ def draw_source_mag(
 
 
 def source_ratios(
-    rng: np.random.Generator, boxes_nm: list[tuple[float, float]], z_source: NDArray
+    rng: np.random.Generator,
+    boxes_nm: list[tuple[float, float]],
+    z_source: NDArray,
+    reference: int,
 ) -> tuple[NDArray, NDArray]:
     """Return band ratios (L, B) of a source's host and of its younger clumps; one in ten is old."""
     n = len(z_source)
     youth = np.where(rng.random(n) < 0.1, rng.uniform(0.1, 0.5, n), rng.uniform(0.65, 1.05, n))
-    host = band_ratios(boxes_nm, z_source, youth)
-    return host, band_ratios(boxes_nm, z_source, youth + 0.15)
+    host = band_ratios(boxes_nm, z_source, youth, reference)
+    return host, band_ratios(boxes_nm, z_source, youth + 0.15, reference)

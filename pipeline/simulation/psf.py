@@ -75,15 +75,12 @@ def transfer_function(kernel: Tensor, size: int) -> Tensor:
     return torch.fft.rfft2(torch.roll(padded, (-(side // 2),) * 2, dims=(-2, -1)))
 
 
-def convolve(scene: Tensor, transfer: Tensor) -> Tensor:
-    """Convolve periodic scenes (..., G, G) with transfer functions of the same grid."""
-    spectrum = torch.fft.rfft2(scene).mul_(transfer)
-    return torch.fft.irfft2(spectrum, s=scene.shape[-2:])
+def convolve(scene: Tensor, transfer: Tensor, size: int) -> Tensor:
+    """Convolve scenes (..., G, G), dark beyond their edges, on a periodic grid of `size` ≥ G."""
+    spectrum = torch.fft.rfft2(scene, s=(size, size)).mul_(transfer)
+    return torch.fft.irfft2(spectrum, s=(size, size))
 
 
-def fast_grid_size(cutout: int, margin: int) -> int:
-    """Return the smallest multiple of 16 that holds the cutout and both margins.
-
-    Such sizes transform two to three times faster than their odd neighbours.
-    """
-    return -(-(cutout + 2 * margin) // 16) * 16
+def fast_grid_size(size: int) -> int:
+    """Return the next multiple of 16, which transforms faster than the sizes around it."""
+    return -(-size // 16) * 16

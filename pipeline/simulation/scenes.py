@@ -14,13 +14,15 @@ from equilens.pipeline.simulation.populations import Galaxies, Neighbours
 from equilens.pipeline.simulation.seds import band_ratios
 
 _Boxes = list[tuple[float, float]]
+_Values = NDArray | float
+_Pattern = tuple[_Values, _Values, _Values, _Values]  # multiplicity, contrast, phase, winding
 
 
 @dataclass(frozen=True)
 class Centrals:
     """Rows of a chunk that share a builder: their galaxies, fluxes and where their centres are.
 
-    rows : (n,) int, row of the chunk; x, y : (n,) arcsec; flux : (n,) nJy in the first band
+    rows : (n,) int, row of the chunk; x, y : (n,) arcsec; flux : (n,) nJy in the detection band
     """
 
     rows: NDArray
@@ -32,6 +34,7 @@ class Centrals:
 
     @property
     def flux(self) -> NDArray:
+        """Total fluxes in the detection band, (n,) nJy."""
         return flux_njy(self.galaxies.mag)
 
     def __len__(self) -> int:
@@ -46,9 +49,10 @@ class Centrals:
 class SceneBuilder:
     """Collects components of a chunk of scenes; builders add to it, `tables` hands them over."""
 
-    def __init__(self, rng: np.random.Generator, boxes_nm: _Boxes) -> None:
+    def __init__(self, rng: np.random.Generator, boxes_nm: _Boxes, reference: int) -> None:
         self.rng = rng
         self.boxes_nm = boxes_nm
+        self.reference = reference
         self._sersic: list[SersicComponents] = []
         self._patterns: list[PatternComponents] = []
 
@@ -59,34 +63,73 @@ class SceneBuilder:
 
     def colours(self, redshift: NDArray, youth: NDArray) -> NDArray:
         """Return band ratios with a few hundredths of a magnitude of scatter."""
-        ratios = band_ratios(self.boxes_nm, redshift, np.clip(youth, 0, 1.2))
+        ratios = band_ratios(self.boxes_nm, redshift, np.clip(youth, 0, 1.2), self.reference)
         ratios *= np.exp(self.rng.normal(0, 0.04, ratios.shape))
-        return ratios / ratios[:, :1]
+        return ratios / ratios[:, self.reference : self.reference + 1]
 
-    def add_sersic(self, owner, x, y, radius, index, axis_ratio, angle, flux, colours, wobble=0.0):
-        """Add Sérsic components; `flux` (K,) in the first band, `colours` (K, B)."""
+    def add_sersic(
+        self,
+        owner: NDArray,
+        x: NDArray,
+        y: NDArray,
+        radius: _Values,
+        index: _Values,
+        axis_ratio: _Values,
+        angle: _Values,
+        flux: NDArray,
+        colours: NDArray,
+        wobble: float = 0.0,
+    ) -> None:
+        """Add Sérsic components; `flux` (K,) in the detection band, `colours` (K, B).
+
+        `wobble` is the scatter of the asymmetric harmonics.
+        """
         k = len(owner)
         harmonics = self.rng.normal(0, 1, (k, 3)) * wobble
         self._sersic.append(
             SersicComponents(
-                torch.from_numpy(np.asarray(owner, dtype=np.int64)),
-                *(_tensor(v, k) for v in (x, y, radius, index, axis_ratio, angle)),
-                torch.from_numpy(harmonics.astype(np.float32)),
-                torch.from_numpy((np.asarray(flux)[:, None] * colours).astype(np.float32)),
+                owner=torch.from_numpy(np.asarray(owner, dtype=np.int64)),
+                x=_tensor(x, k),
+                y=_tensor(y, k),
+                radius=_tensor(radius, k),
+                index=_tensor(index, k),
+                axis_ratio=_tensor(axis_ratio, k),
+                angle=_tensor(angle, k),
+                harmonics=torch.from_numpy(harmonics.astype(np.float32)),
+                flux=torch.from_numpy((flux[:, None] * colours).astype(np.float32)),
             )
         )
 
     def add_pattern(
-        self, owner, x, y, radius, width, axis_ratio, angle, shape, flux, colours
-    ):
+        self,
+        owner: NDArray,
+        x: NDArray,
+        y: NDArray,
+        radius: _Values,
+        width: _Values,
+        axis_ratio: _Values,
+        angle: _Values,
+        shape: _Pattern,
+        flux: NDArray,
+        colours: NDArray,
+    ) -> None:
         """Add patterned components; `shape` is (multiplicity, contrast, phase, winding)."""
         k = len(owner)
-        values = (x, y, radius, width, axis_ratio, angle, *shape)
+        multiplicity, contrast, phase, winding = (_tensor(value, k) for value in shape)
         self._patterns.append(
             PatternComponents(
-                torch.from_numpy(np.asarray(owner, dtype=np.int64)),
-                *(_tensor(v, k) for v in values),
-                torch.from_numpy((np.asarray(flux)[:, None] * colours).astype(np.float32)),
+                owner=torch.from_numpy(np.asarray(owner, dtype=np.int64)),
+                x=_tensor(x, k),
+                y=_tensor(y, k),
+                radius=_tensor(radius, k),
+                width=_tensor(width, k),
+                axis_ratio=_tensor(axis_ratio, k),
+                angle=_tensor(angle, k),
+                multiplicity=multiplicity,
+                contrast=contrast,
+                phase=phase,
+                winding=winding,
+                flux=torch.from_numpy((flux[:, None] * colours).astype(np.float32)),
             )
         )
 
@@ -117,9 +160,9 @@ def add_early_type(scene: SceneBuilder, c: Centrals, share: NDArray | float = 1.
     colours = scene.colours(g.z_lens, g.youth)
     index = np.clip(rng.normal(4.0, 0.9, n), 1.8, 6.0)
     radius = g.radius * np.where(envelope > 0, 0.6, 1.0)
-    where = (c.rows, c.x, c.y)
+    core = flux * (1 - envelope)
     scene.add_sersic(
-        *where, radius, index, c.axis_ratio, c.angle, flux * (1 - envelope), colours, wobble=0.015
+        c.rows, c.x, c.y, radius, index, c.axis_ratio, c.angle, core, colours, wobble=0.015
     )
     has = envelope > 0
     if has.any():
@@ -127,7 +170,7 @@ def add_early_type(scene: SceneBuilder, c: Centrals, share: NDArray | float = 1.
         ratio = np.clip(c.axis_ratio[has] * rng.uniform(0.6, 1.1, has.sum()), 0.3, 1)
         turn = c.angle[has] + rng.normal(0, 0.15, has.sum())
         scene.add_sersic(
-            *(v[has] for v in where), 1.6 * g.radius[has], 1.0, ratio, turn,
+            c.rows[has], c.x[has], c.y[has], 1.6 * g.radius[has], 1.0, ratio, turn,
             (flux * envelope)[has], outer, wobble=0.02,
         )  # fmt: skip
 
@@ -157,7 +200,9 @@ def add_spiral(scene: SceneBuilder, c: Centrals) -> None:
     _add_arm_clumps(scene, c, radius, ratio, shape)
 
 
-def _add_arm_clumps(scene: SceneBuilder, c: Centrals, radius, ratio, shape) -> None:
+def _add_arm_clumps(
+    scene: SceneBuilder, c: Centrals, radius: NDArray, ratio: NDArray, shape: tuple[NDArray, ...]
+) -> None:
     rng = scene.rng
     owner = np.repeat(np.arange(len(c)), rng.poisson(2.5, len(c)))
     if not len(owner):
@@ -175,7 +220,9 @@ def _add_arm_clumps(scene: SceneBuilder, c: Centrals, radius, ratio, shape) -> N
     )
 
 
-def _sky_offset(r, azimuth, ratio, angle) -> tuple[NDArray, NDArray]:
+def _sky_offset(
+    r: NDArray, azimuth: NDArray, ratio: NDArray, angle: NDArray
+) -> tuple[NDArray, NDArray]:
     u, v = r * np.cos(azimuth) / np.sqrt(ratio), r * np.sin(azimuth) * np.sqrt(ratio)
     return np.cos(angle) * u - np.sin(angle) * v, np.sin(angle) * u + np.cos(angle) * v
 

@@ -1,10 +1,10 @@
 """Broad-band colours of galaxies by redshift.
 
-Two rest-frame spectra in f_ν: an old population, after the mean elliptical of Coleman, Wu & Weedman
-(1980, ApJS 43, 393) continued into the near infrared, and a young one with a nearly flat ultraviolet
-slope and the intergalactic break below 1216 Å. Any galaxy is a mixture in magnitudes. Bands are
-means of f_ν over a box of the band's width: colours good to about 0.15 mag, which is what a
-training population needs.
+Two rest-frame spectra in f_ν: an old population, after the mean elliptical of Coleman, Wu &
+Weedman (1980, ApJS 43, 393) continued into the near infrared, and a young one with a nearly flat
+ultraviolet slope and the intergalactic break below 1216 Å. Any galaxy is a mixture in magnitudes.
+Bands are means of f_ν over a box of the band's width: colours good to about 0.15 mag, which is
+what a training population needs.
 """
 
 from __future__ import annotations
@@ -70,11 +70,11 @@ def observed_spectrum(
 
 
 def band_ratios(
-    boxes_nm: list[tuple[float, float]], redshift: NDArray, youth: NDArray
+    boxes_nm: list[tuple[float, float]], redshift: NDArray, youth: NDArray, reference: int = 0
 ) -> NDArray:
-    """Return fluxes (n, B) relative to the first band."""
+    """Return fluxes (n, B) relative to the band at index `reference`."""
     flux = observed_spectrum(boxes_nm, redshift, youth)
-    return flux / flux[:, :1]
+    return flux / flux[:, reference : reference + 1]
 
 
 def apparent_magnitude(
