@@ -70,3 +70,11 @@ class ScoringError(PipelineError):
 
 class EvaluationError(PipelineError):
     """Scores and truth that cannot be compared."""
+
+
+class DomainError(ScoringError):
+    """Cutouts that the asked network was not made for."""
+
+
+class IngestError(PipelineError):
+    """An ingest that can not run, or that accepted no object at all."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Self
 
 import numpy as np
@@ -26,6 +27,7 @@ class Window:
     padded: bool
 
     @classmethod
+    @cache
     def centred(cls, old: tuple[int, int], new: tuple[int, int]) -> Self:
         """Window that keeps the centre pixel n // 2 at the centre.
 

@@ -87,8 +87,8 @@ def _knee(planes: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
         part = slice(None) if rising.size == len(planes) else rising
         longer = _variance(planes[part], None if weight is None else weight[part], quiet[part], lag)
         shorter = variance[rising]
-        longer = np.fmin(longer, shorter * (CAP + (growth - 1) ** 2 / CAP_SLOPE))
         with np.errstate(divide="ignore", invalid="ignore"):
+            longer = np.fmin(longer, shorter * (CAP + (growth - 1) ** 2 / CAP_SLOPE))
             growth = longer / shorter
         # past the knee both lags measure the same thing
         variance[rising] = np.where(growth > KNEE, longer, (shorter + longer) / 2)
@@ -151,6 +151,7 @@ def _difference_counts(weight: np.ndarray, shape: tuple[int, int], lag: int) -> 
 
 
 def _squared_difference(planes: np.ndarray, lag: int) -> np.ndarray:
+    # every row: resampled images differ in noise from one row to the next, so none may be skipped
     across = planes[..., lag:] - planes[..., :-lag]
     squares = across[..., lag:, :] - across[..., :-lag, :]
     squares *= squares

@@ -64,9 +64,7 @@ class QuarantineRow:
     def of(cls, object_id: str, rejection: RejectedObject, file: str = "") -> QuarantineRow:
         """The row for a rejection; `file` stands in where the rejection names none."""
         value = " ".join(rejection.value.split())[:MAX_VALUE_LENGTH]
-        return cls(
-            object_id, rejection.file or file, rejection.rule, value, rejection.remedy
-        )
+        return cls(object_id, rejection.file or file, rejection.rule, value, rejection.remedy)
 
 
 COLUMNS = tuple(entry.name for entry in fields(QuarantineRow))

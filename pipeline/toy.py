@@ -5,12 +5,15 @@ For tests and for timing the machinery. They teach a network nothing about the s
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 
+from equilens.models.inputs import InputSpec
 from equilens.pipeline.cutouts import CutoutBatch, CutoutFlag
-from equilens.pipeline.stores import CutoutStore, CutoutWriter
+from equilens.pipeline.store_writer import CutoutWriter
+from equilens.pipeline.stores import CutoutStore
 
 
 def toy_cutouts(
@@ -69,12 +72,42 @@ def toy_cutouts(
     )
 
 
-def write_toy_store(path: Path | str, batch: CutoutBatch, *, survey: str = "toy") -> CutoutStore:
-    """A finished store of `batch`; bands are called a, b, c and so on."""
-    bands = tuple("abcdefgh"[: batch.images.shape[1]])
-    with CutoutWriter(path, survey=survey, bands=bands, shape=batch.images.shape[2:]) as writer:
+def write_toy_store(
+    path: Path | str,
+    batch: CutoutBatch,
+    *,
+    survey: str = "toy",
+    bands: tuple[str, ...] | None = None,
+) -> CutoutStore:
+    """A finished store of `batch`; bands are called a, b, c and so on by default."""
+    names = bands or tuple("abcdefgh"[: batch.images.shape[1]])
+    with CutoutWriter(path, survey=survey, bands=names, shape=batch.images.shape[2:]) as writer:
         writer.append(batch)
     return CutoutStore(path)
+
+
+def write_mean_network(path: Path | str, spec: InputSpec) -> Path:
+    """An ONNX network whose logit is the mean of all pixels: its scores are known beforehand.
+
+    Needs the extra ``onnx``.
+    """
+    import onnx
+    from onnx import TensorProto, helper
+
+    shape = [None, spec.n_bands, *spec.shape]
+    mean = helper.make_node("ReduceMean", ["images", "axes"], ["logits"], keepdims=0)
+    graph = helper.make_graph(
+        [mean],
+        "mean",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [None])],
+        [helper.make_tensor("axes", TensorProto.INT64, [3], [1, 2, 3])],
+    )
+    opset = helper.make_opsetid("", 18)
+    model = helper.make_model(graph, opset_imports=[opset], ir_version=9)
+    helper.set_model_props(model, {"input_spec": json.dumps(spec.to_dict())})
+    onnx.save(model, str(path))
+    return Path(path)
 
 
 def _text(n: int, value: str) -> np.ndarray:

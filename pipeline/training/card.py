@@ -29,6 +29,45 @@ LIMITS = (
     "Cutouts outside the training domain below are flagged when they are scored.",
 )
 
+CARD = """# {name}
+
+`{architecture}`, {parameters:,} parameters, for {bands} at {scale:.3g}" a pixel.
+sha256 of the weights: `{sha256}`.
+
+## Data
+
+{data}
+
+Trained on {lenses} lenses and {nonlenses} non-lenses; {images_seen:,} cutouts shown in
+{steps:,} steps and {elapsed_s:.0f} s.
+
+## Held-out figures
+
+Cutouts of parents that the training never saw, and that decided nothing in it.
+
+| figure | value | 95 % interval | N |
+|---|---|---|---|
+{figures}
+
+## Training domain
+
+At most {max_missing_bands} bands missing.
+
+| band | PSF FWHM (arcsec) | noise a pixel (nJy) |
+|---|---|---|
+{ranges}
+
+## Limits
+
+{limits}
+
+## Settings
+
+```json
+{settings}
+```
+"""
+
 
 def training_card(
     name: str,
@@ -111,56 +150,28 @@ def write_products(out: Path, finder: nn.Module, card: dict[str, Any]) -> Path:
 
 def card_text(report: dict[str, Any]) -> str:
     """The card as Markdown."""
-    data = "\n".join(
+    domain, training = report["training_domain"], report["training"]
+    psf, noise = domain["psf_fwhm_arcsec"], domain["noise_njy"]
+    data = (
         f"- {s['name']} ({s['survey']}): {s['n_objects']} cutouts, {s['n_lenses']} lenses, "
         f"fingerprint `{s['fingerprint'][:16]}`"
         for s in report["stores"]
     )
-    domain = report["training_domain"]
-    ranges = "\n".join(
-        f"| {band} | {_span(domain['psf_fwhm_arcsec'][band])} | {_span(domain['noise_njy'][band])} |"
-        for band in domain["bands"]
+    ranges = (f"| {band} | {_span(psf[band])} | {_span(noise[band])} |" for band in domain["bands"])
+    return CARD.format(
+        **{name: report[name] for name in ("name", "architecture", "sha256", "parameters")},
+        **{name: report[name] for name in ("images_seen", "steps", "elapsed_s")},
+        bands=" ".join(domain["bands"]),
+        scale=domain["pixel_scale_arcsec"],
+        max_missing_bands=domain["max_missing_bands"],
+        lenses=training["lenses"],
+        nonlenses=training["nonlenses"],
+        data="\n".join(data),
+        figures=_figures(report["held_out"]),
+        ranges="\n".join(ranges),
+        limits="\n".join(f"- {line}" for line in report["limits"]),
+        settings=json.dumps(report["config"], indent=2),
     )
-    limits = "\n".join(f"- {line}" for line in report["limits"])
-    settings = json.dumps(report["config"], indent=2)
-    return f"""# {report["name"]}
-
-`{report["architecture"]}`, {report["parameters"]:,} parameters, for {" ".join(domain["bands"])} at
-{domain["pixel_scale_arcsec"]:.3g}" a pixel. sha256 of the weights: `{report["sha256"]}`.
-
-## Data
-
-{data}
-
-Trained on {report["training"]["lenses"]} lenses and {report["training"]["nonlenses"]} non-lenses;
-{report["images_seen"]:,} cutouts shown in {report["steps"]:,} steps and {report["elapsed_s"]:.0f} s.
-
-## Held-out figures
-
-Cutouts of parents that the training never saw, and that decided nothing in it.
-
-| figure | value | 95 % interval | N |
-|---|---|---|---|
-{_figures(report["held_out"])}
-
-## Training domain
-
-At most {domain["max_missing_bands"]} bands missing.
-
-| band | PSF FWHM (arcsec) | noise a pixel (nJy) |
-|---|---|---|
-{ranges}
-
-## Limits
-
-{limits}
-
-## Settings
-
-```json
-{settings}
-```
-"""
 
 
 def _figures(held_out: dict[str, Any]) -> str:

@@ -32,13 +32,16 @@ class TrainConfig:
         first, so that the learning rate always comes down
     threads : of torch, in this process
     device : where the network runs
+    curriculum_snr : at the start, lenses with fainter arcs (column ``arc_snr``) are left out; the
+        limit comes down linearly
+    curriculum : share of the images of the schedule until all lenses are in; 0 for no curriculum
     seed : of initial weights, order and augmentation
     augmentation : see `Augmentation`
     """
 
     images_seen: int = 200_000
     epochs: float | None = None
-    batch_size: int = 64
+    batch_size: int = 32
     learning_rate: float = 3e-3
     warm_up: float = 0.05
     weight_decay: float = 1e-2
@@ -52,6 +55,8 @@ class TrainConfig:
     time_limit_s: float = math.inf
     threads: int = 1
     device: str = "cpu"
+    curriculum_snr: float = 60.0
+    curriculum: float = 0.4
     seed: int = 0
     augmentation: Augmentation = field(default_factory=Augmentation)
 
@@ -66,6 +71,11 @@ class TrainConfig:
         for name in ("warm_up", "ema_decay", "validation_fraction"):
             if not 0 < getattr(self, name) < 1:
                 raise TrainingError(f"{name} must be between 0 and 1, got {getattr(self, name)}")
+        if self.curriculum_snr < 0 or not 0 <= self.curriculum < 1:
+            raise TrainingError(
+                "curriculum_snr must not be negative and curriculum in [0, 1), "
+                f"got {self.curriculum_snr} and {self.curriculum}"
+            )
         if self.epochs is not None and not self.epochs > 0:
             raise TrainingError(f"epochs must be positive, got {self.epochs}")
 

@@ -19,13 +19,17 @@ from equilens.pipeline.training.augmentation import Augmentation, Examples, augm
 
 @dataclass(frozen=True)
 class Shard:
-    """One shard of one store, with who in it is held out."""
+    """One shard of one store, with who in it is held out.
+
+    `arc_snr` is infinite for non-lenses, and for all where the store does not know it.
+    """
 
     store: CutoutStore
     number: int
     ids: np.ndarray
     labels: np.ndarray
     held_out: np.ndarray
+    arc_snr: np.ndarray
 
     def load(self, held_out: bool) -> Examples:
         """The shard's training objects, or those held out."""
@@ -112,9 +116,13 @@ class TrainingSet:
         name = "parent_id" if "parent_id" in store.column_names else "id"
         held_out = np.array([_share(key) < fraction for key in table[name].to_pylist()])
         ids = np.asarray(table["id"].to_pylist(), object)
+        arc_snr = np.full(len(labels), np.inf)
+        if "arc_snr" in store.column_names:
+            arc_snr[labels == 1] = table["arc_snr"].to_numpy()[labels == 1]
+        facts = (ids, labels, held_out, arc_snr)
         for number in range(store.n_shards):
             rows = store.rows(number)
-            self.shards.append(Shard(store, number, ids[rows], labels[rows], held_out[rows]))
+            self.shards.append(Shard(store, number, *(values[rows] for values in facts)))
 
     def _check_classes(self) -> None:
         for held_out in (False, True):
@@ -135,17 +143,37 @@ def _share(key: object) -> float:
 
 
 @dataclass(frozen=True)
+class Curriculum:
+    """Bright arcs first: a network that has never seen an arc does not find the faint ones.
+
+    Attributes
+    ----------
+    arc_snr : at the start, lenses whose arcs have a lower signal-to-noise ratio wait
+    images : cutouts shown until the limit has come down, linearly, to nothing; 0 for no curriculum
+    """
+
+    arc_snr: float = 0.0
+    images: float = 0.0
+
+    def limit(self, images: float) -> float:
+        """Faintest arcs shown after so many cutouts."""
+        return self.arc_snr * (1 - images / self.images) if images < self.images else 0.0
+
+
+@dataclass(frozen=True)
 class BatchPlan:
     """Which objects make up which step, for ever.
 
-    Every object is shown once an epoch. Shards are drawn in random order, a few at a time form a
-    pool, and the pool's objects are shuffled and cut into batches of nearly `batch_size`.
+    Every object that `curriculum` lets in is shown once an epoch. Shards are drawn in random
+    order, a few at a time form a pool, and the pool's objects are shuffled and cut into batches of
+    nearly `batch_size`.
     """
 
     data: TrainingSet
     seed: int
     batch_size: int
     pool_shards: int
+    curriculum: Curriculum = Curriculum()
 
     def batches(self, how: Augmentation, start: int = 0) -> Iterator[Examples]:
         """Augmented batches from step `start` on; endless."""
@@ -153,7 +181,8 @@ class BatchPlan:
         for epoch in count():
             rng = np.random.default_rng([self.seed, epoch])
             for pool in self._pools(rng):
-                order = np.array_split(*self._order(pool, rng))
+                limit = self.curriculum.limit(step * self.batch_size)
+                order = np.array_split(*self._order(pool, limit, rng))
                 if step + len(order) <= start:
                     step += len(order)
                     continue
@@ -171,9 +200,12 @@ class BatchPlan:
         chunks = [sorted(drawn[start : start + self.pool_shards]) for start in starts]
         return [[shards[k] for k in chunk] for chunk in chunks]
 
-    def _order(self, pool: list[Shard], rng: np.random.Generator) -> tuple[np.ndarray, int]:
-        size = sum(int((~shard.held_out).sum()) for shard in pool)
-        return rng.permutation(size), max(1, round(size / self.batch_size))
+    def _order(
+        self, pool: list[Shard], limit: float, rng: np.random.Generator
+    ) -> tuple[np.ndarray, int]:
+        arc_snr = np.concatenate([shard.arc_snr[~shard.held_out] for shard in pool])
+        shown = rng.permutation(np.flatnonzero(arc_snr >= limit))
+        return shown, max(1, round(len(shown) / self.batch_size))
 
 
 class _KeptPool:

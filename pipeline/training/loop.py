@@ -23,7 +23,7 @@ from equilens.pipeline.prefetch import prefetch
 from equilens.pipeline.training.augmentation import Examples
 from equilens.pipeline.training.card import training_card, write_products
 from equilens.pipeline.training.config import TrainConfig
-from equilens.pipeline.training.data import BatchPlan, TrainingSet, held_out_sample
+from equilens.pipeline.training.data import BatchPlan, Curriculum, TrainingSet, held_out_sample
 from equilens.pipeline.training.log import TrainingLog, ranking_figures
 from equilens.pipeline.training.predict import network_inputs, predict
 from equilens.pipeline.training.state import STATE, TrainingState
@@ -133,13 +133,15 @@ class _Run:
         progress: Progress | None,
     ) -> None:
         self.config, self.state, self.identity, self.out = config, state, identity, out
-        self.plan = BatchPlan(data, config.seed, config.batch_size, config.pool_shards)
         self.budget = config.budget(data.n_training)
+        curriculum = Curriculum(config.curriculum_snr, config.curriculum * self.budget)
+        self.plan = BatchPlan(data, config.seed, config.batch_size, config.pool_shards, curriculum)
         self.held_out = held_out_sample(data, config.validation_size)
         self.log = TrainingLog(out / "log.csv", state.step)
         self.progress = progress or (lambda facts: None)
         self._before = state.elapsed_s
         self._started = time.monotonic()
+        self._mark = int(self.done() * config.validations)
 
     def until_done(self, stop: threading.Event) -> bool:
         """Take steps until the budget ends or `stop` is set; True if the budget ended."""
@@ -153,7 +155,7 @@ class _Run:
             for batch in batches:
                 loss, rate = self._step(batch)
                 done = self.done()
-                if done >= 1 or self._validation_due(len(batch)):
+                if done >= 1 or self._validation_due():
                     self.log.add(state, loss, rate, *self._validate())
                 if time.monotonic() - told > 1:
                     told = time.monotonic()
@@ -195,10 +197,11 @@ class _Run:
         state.update_average(self.config.ema_decay)
         return loss.item(), rate
 
-    def _validation_due(self, latest: int) -> bool:
-        """True on the step that crosses one of the equally spaced marks."""
-        spacing = self.budget / self.config.validations
-        return self.state.images // spacing > (self.state.images - latest) // spacing
+    def _validation_due(self) -> bool:
+        """True on the step that crosses one of the equally spaced marks of the schedule."""
+        mark = int(self.done() * self.config.validations)
+        due, self._mark = mark > self._mark, mark
+        return due
 
     def _validate(self) -> tuple[float, dict[str, float]]:
         logits = predict(
