@@ -1,0 +1,81 @@
+"""Types of command-line arguments: what is wrong with them is wrong use, exit code 2."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from equilens.tasks.errors import UsageError
+
+if TYPE_CHECKING:
+    from equilens.pipeline.surveys.survey import Survey
+
+
+def existing_path(text: str) -> Path:
+    """A file or folder that is there."""
+    path = Path(text)
+    if not path.exists():
+        raise argparse.ArgumentTypeError(f"{text} does not exist")
+    return path
+
+
+def existing_file(text: str) -> Path:
+    """A file that is there."""
+    path = existing_path(text)
+    if not path.is_file():
+        raise argparse.ArgumentTypeError(f"{text} is a folder, a file is needed")
+    return path
+
+
+def share(text: str) -> float:
+    """A number from 0 to 1."""
+    return _number(text, float, 0, 1)
+
+
+def positive(text: str) -> int:
+    """A whole number from 1."""
+    return int(_number(text, int, 1, float("inf")))
+
+
+def positive_float(text: str) -> float:
+    """A number above 0."""
+    return _number(text, float, 5e-324, float("inf"))
+
+
+def _number(text: str, kind: type, low: float, high: float) -> float:
+    try:
+        value = kind(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no {kind.__name__}") from None
+    if not low <= value <= high:
+        raise argparse.ArgumentTypeError(f"{text} must lie between {low} and {high}")
+    return value
+
+
+def known_survey(name_or_toml: str) -> Survey:
+    """The survey that the command line names.
+
+    Raises
+    ------
+    UsageError
+        If there is none of that name, or it does not load.
+    """
+    from equilens.pipeline.errors import SurveyError
+    from equilens.pipeline.surveys.registry import get_survey
+
+    try:
+        return get_survey(name_or_toml)
+    except SurveyError as error:
+        raise UsageError(str(error)) from error
+
+
+def add_tolerance(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--tolerance``."""
+    parser.add_argument(
+        "--tolerance",
+        type=share,
+        default=0.05,
+        metavar="SHARE",
+        help="quarantined share above which the exit code is 3 (default 0.05)",
+    )

@@ -1,0 +1,74 @@
+"""A challenge's submission, from a folder of its files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from equilens.pipeline.challenge import SUMMARY, SURVEYS, write_challenge_products
+from equilens.tasks.engine import ObjectParameter, ProductTask, luigi
+from equilens.tasks.ingest import IngestTask
+from equilens.tasks.score import ScoreTask
+
+
+class ChallengeTask(ProductTask):
+    """Write the submission of scored cutouts, and measure it where the key is known."""
+
+    cutouts = luigi.Parameter()
+    scores = luigi.Parameter()
+    out = luigi.Parameter()
+    truth = luigi.OptionalParameter(default=None)
+    missing_as_lowest = luigi.BoolParameter(default=False)
+    progress = ObjectParameter()
+
+    def complete(self) -> bool:
+        """Never beforehand: it is quick, and the key may be another one."""
+        return self.made
+
+    def output(self) -> luigi.LocalTarget:
+        """The summary, written last."""
+        return luigi.LocalTarget(f"{self.out}/{SUMMARY}")
+
+    def make(self) -> None:
+        """Write submission, quarantine and summary."""
+        write_challenge_products(
+            self.cutouts,
+            self.scores,
+            self.out,
+            self.truth,
+            missing_as_lowest=self.missing_as_lowest,
+        )
+
+
+def challenge_tasks(
+    folder: Path | str,
+    image_set: str,
+    out: Path | str,
+    *,
+    model: str | None = None,
+    replace: bool = False,
+    workers: int | None = None,
+    progress: dict[str, Any] | None = None,
+    **options: Any,
+) -> ChallengeTask:
+    """The whole way from a challenge's files to its submission."""
+    survey, bars = SURVEYS[image_set], progress or {}
+    cutouts, scores = f"{out}/cutouts.zarr", f"{out}/scores.zarr"
+    ingest = IngestTask(
+        source=str(folder),
+        survey=survey,
+        out=cutouts,
+        workers=workers,
+        replace=replace,
+        progress=bars.get("ingest"),
+    )
+    score = ScoreTask(
+        cutouts=cutouts,
+        model=model or survey,
+        out=scores,
+        workers=workers,
+        replace=replace,
+        progress=bars.get("score"),
+        after=(ingest,),
+    )
+    return ChallengeTask(cutouts=cutouts, scores=scores, out=str(out), after=(score,), **options)

@@ -1,0 +1,140 @@
+"""The demonstration as one graph: everything equilens does, once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from equilens.models.checkpoint import shipped_weights
+from equilens.pipeline.demo import (
+    CUBE_SURVEY,
+    MAP_FILE,
+    MAP_NAME,
+    REAL_SURVEY,
+    DemoFolder,
+    prepare_files,
+    sample_path,
+    write_demo_report,
+)
+from equilens.tasks.engine import ProductTask, luigi
+from equilens.tasks.evaluate import EvaluateTask
+from equilens.tasks.export import ExportTask
+from equilens.tasks.ingest import IngestTask
+from equilens.tasks.score import ScoreTask
+from equilens.tasks.simulate import SimulateTask, truth_path
+from equilens.tasks.skymap import SkyMapTask
+
+
+class DemoFilesTask(ProductTask):
+    """Copy the sample, with a few spoilt files."""
+
+    out = luigi.Parameter()
+
+    def output(self) -> luigi.LocalTarget:
+        """The manifest."""
+        return luigi.LocalTarget(str(DemoFolder(Path(self.out)).manifest))
+
+    def make(self) -> None:
+        """Copy, spoil, list."""
+        prepare_files(DemoFolder(Path(self.out)))
+
+
+class DemoReportTask(ProductTask):
+    """The report on everything that came before."""
+
+    out = luigi.Parameter()
+
+    def complete(self) -> bool:
+        """Never beforehand: it tells of this very run."""
+        return self.made
+
+    def output(self) -> luigi.LocalTarget:
+        """The page."""
+        return luigi.LocalTarget(str(DemoFolder(Path(self.out)).report))
+
+    def make(self) -> None:
+        """Gather and write."""
+        write_demo_report(DemoFolder(Path(self.out)))
+
+
+def demo_tasks(
+    out: Path | str,
+    *,
+    n_simulated: int,
+    seed: int,
+    model: str = REAL_SURVEY,
+    replace: bool = False,
+    progress: dict[str, Any] | None = None,
+) -> DemoReportTask:
+    """The graph of the demonstration.
+
+    Parameters
+    ----------
+    model : network for the Euclid cutouts, real and simulated
+    progress : callbacks by ``simulate`` and ``score``
+    """
+    folder, bars = DemoFolder(Path(out)), progress or {}
+    stores = _store_tasks(folder, n_simulated, seed, replace, bars)
+    models = {"euclid": model, "simulated": model}
+    if CUBE_SURVEY in shipped_weights():
+        models["des"] = CUBE_SURVEY
+    scores = {
+        name: ScoreTask(
+            cutouts=folder.store(name),
+            model=network,
+            out=folder.scores(name),
+            replace=True,
+            progress=bars.get("score"),
+            after=(stores[name],),
+        )
+        for name, network in models.items()
+    }
+    evaluate = EvaluateTask(
+        scores=folder.scores("simulated"),
+        truth=str(truth_path(folder.store("simulated"))),
+        out=str(folder.path),
+        after=(scores["simulated"],),
+    )
+    export = ExportTask(
+        scores=folder.scores("euclid"),
+        out=folder.catalogs,
+        maps={MAP_NAME: folder.store("sky")},
+        after=(scores["euclid"], stores["sky"]),
+    )
+    return DemoReportTask(out=str(out), after=(evaluate, export, *scores.values(), stores["des"]))
+
+
+def _store_tasks(
+    folder: DemoFolder, n_simulated: int, seed: int, replace: bool, bars: dict[str, Any]
+) -> dict[str, ProductTask]:
+    files = DemoFilesTask(out=str(folder.path), replace=replace)
+    return {
+        "euclid": IngestTask(
+            source=str(folder.manifest),
+            survey=REAL_SURVEY,
+            out=folder.store("euclid"),
+            replace=replace,
+            after=(files,),
+        ),
+        "des": IngestTask(
+            source=str(sample_path("des_lrg")),
+            survey=CUBE_SURVEY,
+            out=folder.store("des"),
+            replace=replace,
+        ),
+        "simulated": SimulateTask(
+            survey=REAL_SURVEY,
+            n_objects=n_simulated,
+            seed=seed,
+            out=folder.store("simulated"),
+            replace=replace,
+            progress=bars.get("simulate"),
+        ),
+        "sky": SkyMapTask(
+            source=str(sample_path(MAP_FILE)),
+            out=folder.store("sky"),
+            frame="galactic",
+            unit="cm^-2",
+            replace=replace,
+        ),
+    }
