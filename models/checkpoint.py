@@ -55,6 +55,8 @@ def save_checkpoint(path: str | os.PathLike, finder: LensFinder, card: dict) -> 
         safetensors.torch.save_file(state, temporary, metadata)
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
+        # safetensors writes files for their owner alone; weights are there to be shared
+        temporary.chmod(0o644)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from equilens.pipeline.training import TrainConfig, train
+from equilens.pipeline.training import Augmentation, TrainConfig, other_training, train
 from equilens.tasks.engine import ObjectParameter, ProductTask, luigi
 from equilens.tasks.errors import TaskError
 
@@ -16,6 +16,8 @@ class TrainTask(ProductTask):
     out = luigi.Parameter()
     architecture = luigi.Parameter()
     config: Any = luigi.DictParameter(default={})
+    augmentation: Any = luigi.DictParameter(default={})
+    field_px = luigi.OptionalIntParameter(default=None)
     name = luigi.OptionalParameter(default=None)
     resume = luigi.BoolParameter(default=True)
     progress = ObjectParameter()
@@ -24,14 +26,21 @@ class TrainTask(ProductTask):
         """The weights: written at the very end."""
         return luigi.LocalTarget(f"{self.out}/model.safetensors")
 
+    def complete(self) -> bool:
+        """Whether the weights are there, and are those of this training."""
+        return self.made or (super().complete() and not self._differences())
+
     def make(self) -> None:
         """Train until the budget ends."""
+        if not self.replace and self.output().exists():
+            raise TaskError(
+                f"{self.out} holds the weights of another training "
+                f"({'; '.join(self._differences())}): add --replace, or choose another --out"
+            )
         report = train(
             list(self.stores),
             self.out,
-            architecture=self.architecture,
-            config=TrainConfig(**self.config),
-            name=self.name,
+            **self._settings(),
             resume=self.resume,
             progress=self.progress,
         )
@@ -40,3 +49,14 @@ class TrainTask(ProductTask):
                 f"the training was stopped after {report.steps} steps: run the same command again "
                 "to go on with it"
             )
+
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "architecture": self.architecture,
+            "field_px": self.field_px,
+            "config": TrainConfig(**self.config, augmentation=Augmentation(**self.augmentation)),
+            "name": self.name,
+        }
+
+    def _differences(self) -> list[str]:
+        return other_training(self.output().path, list(self.stores), **self._settings())

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from equilens.models.inputs import InputSpec
 from equilens.models.networks import build_finder
 from equilens.pipeline.errors import TrainingError
 from equilens.pipeline.prefetch import prefetch
@@ -24,6 +22,7 @@ from equilens.pipeline.training.augmentation import Examples
 from equilens.pipeline.training.card import training_card, write_products
 from equilens.pipeline.training.config import TrainConfig
 from equilens.pipeline.training.data import BatchPlan, Curriculum, TrainingSet, held_out_sample
+from equilens.pipeline.training.identity import store_input_spec, training_identity
 from equilens.pipeline.training.log import TrainingLog, ranking_figures
 from equilens.pipeline.training.predict import network_inputs, predict
 from equilens.pipeline.training.state import STATE, TrainingState
@@ -57,7 +56,7 @@ def train(
     out: Path | str,
     *,
     architecture: str = "d4-resnet-nano",
-    input_spec: InputSpec | None = None,
+    field_px: int | None = None,
     config: TrainConfig | None = None,
     name: str | None = None,
     resume: bool = True,
@@ -71,7 +70,7 @@ def train(
     out : folder for ``model.safetensors``, ``card.md``, ``report.json``, ``log.csv``,
         ``held_out.csv`` and, until it is done, ``resume.safetensors``
     architecture : a name of `equilens.models.networks.ARCHITECTURES`
-    input_spec : what the network takes in; by default as the first store is
+    field_px : side of the central square that the network sees; by default all of the cutout
     config : see `TrainConfig`
     name : of the weights; by default the survey's
     resume : go on where an equal training in `out` was stopped
@@ -89,14 +88,9 @@ def train(
     """
     config, out = config or TrainConfig(), Path(out)
     data = TrainingSet(stores, config.validation_fraction)
-    spec = input_spec or store_input_spec(data)
+    spec = store_input_spec(data, field_px)
     finder = build_finder(architecture, spec, config.seed)
-    identity = {
-        "architecture": architecture,
-        "input_spec": spec.to_dict(),
-        "config": _reproducible(config),
-        "data": data.fingerprints(),
-    }
+    identity = training_identity(data, architecture, spec, config)
     out.mkdir(parents=True, exist_ok=True)
     with _torch_settings(config), _termination() as stop:
         state = TrainingState.start(finder, config)
@@ -111,13 +105,6 @@ def train(
         weights = write_products(out, state.average, card)
     (out / STATE).unlink(missing_ok=True)
     return TrainReport(True, weights, *counts, card)
-
-
-def store_input_spec(data: TrainingSet) -> InputSpec:
-    """What a network for these cutouts takes in."""
-    store = data.first
-    scale = float(np.median(data.tables[0]["pixel_scale_arcsec"].to_numpy()))
-    return InputSpec(store.band_names, round(scale, 6), store.shape)
 
 
 class _Run:
@@ -220,15 +207,6 @@ class _Run:
     def _save(self) -> None:
         self.done()
         self.state.save(self.out / STATE, self.identity)
-
-
-def _reproducible(config: TrainConfig) -> dict[str, Any]:
-    """The values of `config` that the weights depend on."""
-    values = asdict(config)
-    # how often to save and how long to run may change between two parts of one training
-    for name in ("checkpoint_every_s", "time_limit_s", "threads", "device", "validations"):
-        del values[name]
-    return json.loads(json.dumps(values))
 
 
 @contextmanager

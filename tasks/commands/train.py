@@ -27,6 +27,12 @@ def add(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -
     )
     parser.add_argument("--out", required=True, metavar="DIR")
     parser.add_argument("--architecture", default="d4-resnet-nano", help="see equilens models")
+    parser.add_argument(
+        "--field",
+        type=positive,
+        metavar="PIXELS",
+        help="side of the central square that the network sees; odd, all of the cutout by default",
+    )
     parser.add_argument("--name", help="of the weights; by default the survey's")
     budget = parser.add_mutually_exclusive_group()
     budget.add_argument("--images-seen", type=positive, metavar="N", help="length of the schedule")
@@ -61,6 +67,8 @@ def run_train(args: argparse.Namespace) -> Outcome:
             out=args.out,
             architecture=args.architecture,
             config={**given, "threads": args.threads, "device": args.device},
+            augmentation={"max_missing_bands": survey.max_missing_bands},
+            field_px=args.field,
             name=args.name or survey.name,
             resume=not args.fresh,
             replace=args.replace,

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-RESULTS = HERE.parents[1] / "RESULTS.md"
+RESULTS = HERE / "RESULTS.md"
 
 
 def processor() -> str:
