@@ -130,7 +130,7 @@ def find_model(name_or_path: str | os.PathLike) -> Path:
     if not path.is_file():
         raise CheckpointError(
             f"no weights file or folder {path}, and no shipped weights of that name; "
-            f"shipped are {list(shipped)}"
+            f"shipped are {', '.join(shipped) or 'none'}"
         )
     return path
 

@@ -17,7 +17,6 @@ import torch
 import zarr
 
 from equilens.pipeline.errors import ScoringError
-from equilens.pipeline.guard import object_facts
 from equilens.pipeline.networks import Network, ready_network
 from equilens.pipeline.prefetch import prefetch
 from equilens.pipeline.stores import CutoutStore
@@ -101,8 +100,8 @@ def read_batches(store: CutoutStore, task: BlockTask, start: int, stop: int) -> 
     """Batches of exactly ``batch_size``, padded by empty sky at the end."""
     every = slice(start, stop)
     bands = list(task.band_index)
-    noise = object_facts(store, "noise_njy", every)[:, bands]
-    present = object_facts(store, "band_present", every)[:, bands]
+    noise = store.facts("noise_njy", every)[:, bands]
+    present = store.facts("band_present", every)[:, bands]
     for first in range(start, stop, task.batch_size):
         rows = slice(first, min(first + task.batch_size, stop))
         local = slice(rows.start - start, rows.stop - start)

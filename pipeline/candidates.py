@@ -12,7 +12,7 @@ from equilens.catalogs.candidates import build_catalog
 from equilens.catalogs.schema import TRUTH_COLUMNS
 from equilens.pipeline.cutouts import describe_flags
 from equilens.pipeline.errors import StoreError
-from equilens.pipeline.guard import DomainCheck, describe_outside, object_facts
+from equilens.pipeline.guard import DomainCheck, describe_outside
 from equilens.pipeline.scores import ScoreStore
 from equilens.pipeline.skymaps.attach import attach_maps
 from equilens.pipeline.skymaps.store import SkyMapStore
@@ -58,8 +58,8 @@ def candidate_table(
             f"scores of ({scores.identity['cutouts'][:12]}): give that store, or score this one"
         )
     rows = _kept(scores.combined(), top, threshold)
-    facts = {name: object_facts(store, name)[rows] for name in ("ids", "ra", "dec")}
-    columns = {name: object_facts(store, f"columns/{name}")[rows] for name in store.column_names}
+    facts = {name: store.facts(name)[rows] for name in ("ids", "ra", "dec")}
+    columns = {name: store.facts(f"columns/{name}")[rows] for name in store.column_names}
     truth = {column.name for column in TRUTH_COLUMNS} & columns.keys()
     conditions = _conditions(scores, store, rows)
     conditions |= attach_maps(facts["ra"], facts["dec"], maps or {})
@@ -97,11 +97,11 @@ def _conditions(scores: ScoreStore, store: CutoutStore, rows: np.ndarray) -> dic
         "out_of_domain": _text(
             describe_outside(int(bits), checks) for bits in scores.outside()[rows]
         ),
-        "pixel_scale_arcsec": object_facts(store, "pixel_scale_arcsec")[rows],
-        "source_file": object_facts(store, "source_file")[rows],
+        "pixel_scale_arcsec": store.facts("pixel_scale_arcsec")[rows],
+        "source_file": store.facts("source_file")[rows],
     }
     for quantity in ("noise_njy", "psf_fwhm_arcsec"):
-        values = object_facts(store, quantity)[rows]
+        values = store.facts(quantity)[rows]
         found |= {f"{quantity}_{band}": values[:, b] for b, band in enumerate(store.band_names)}
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from equilens.catalogs.submission import lowest_scores, score_submission, write_submission
-from equilens.pipeline.provenance import provenance, write_json_atomic
+from equilens.pipeline.provenance import fingerprint, provenance, write_json_atomic
 from equilens.pipeline.quarantine import QuarantineRow, read_quarantine, write_quarantine
 from equilens.pipeline.scores import ScoreStore
 
 SURVEYS = {"space": "bologna-space", "ground": "bologna-ground"}
 SUBMISSION, QUARANTINE, SUMMARY = "submission.csv", "quarantine.csv", "summary.json"
+SOURCE = "source.json"
 
 
 def quarantine_of(cutouts: Path | str, scores: Path | str | None = None) -> list[QuarantineRow]:
@@ -24,18 +26,40 @@ def quarantine_of(cutouts: Path | str, scores: Path | str | None = None) -> list
     return list(dict.fromkeys(rows))
 
 
+def folder_state(folder: Path | str) -> dict[str, Any]:
+    """Which FITS files lie below a folder, by name, size and time: another state is another run."""
+    root = Path(folder).resolve()
+    files = [(path, path.stat()) for path in sorted(root.rglob("*.fits*")) if path.is_file()]
+    listing = [
+        (str(path.relative_to(root)), facts.st_size, facts.st_mtime_ns) for path, facts in files
+    ]
+    return {"folder": str(root), "n_files": len(files), "files": fingerprint({"files": listing})}
+
+
+def same_folder(out: Path | str, folder: Path | str) -> bool:
+    """Whether the run in `out` is of the files that lie below `folder` now."""
+    noted = Path(out) / SOURCE
+    return noted.exists() and json.loads(noted.read_text("utf-8")) == folder_state(folder)
+
+
 def submission_scores(
     scores: ScoreStore, quarantine: Sequence[QuarantineRow]
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, int]:
     """Every ID with a finite score; objects without one are strictly below all others.
 
-    A rejected duplicate is no object of its own: the first of its ID has the score.
+    A rejected duplicate is no object of its own: the first of its ID has the score. A sighting
+    that was merged into another one has that one's score.
     """
-    known = scores.ids()
+    known, values = scores.ids(), scores.combined()
+    row = {name: k for k, name in enumerate(known)}
+    merged = {gone: row[kept] for gone, kept in scores.stand_ins().items() if gone not in row}
+    known = np.concatenate([known, np.array(list(merged), dtype=object)])
+    values = np.concatenate([values, values[list(merged.values())]])
     stored = set(known)
     lost = list(dict.fromkeys(row.id for row in quarantine if row.id not in stored))
-    values = np.concatenate([scores.combined(), np.full(len(lost), np.nan)])
-    return np.concatenate([known, np.array(lost, dtype=object)]), lowest_scores(values)
+    values = np.concatenate([values, np.full(len(lost), np.nan)])
+    ids = np.concatenate([known, np.array(lost, dtype=object)])
+    return ids, lowest_scores(values), int((~np.isfinite(values)).sum())
 
 
 def write_challenge_products(
@@ -60,7 +84,7 @@ def write_challenge_products(
     """
     out, store = Path(out), ScoreStore(scores)
     rejected = quarantine_of(cutouts, scores)
-    ids, values = submission_scores(store, rejected)
+    ids, values, n_lowest = submission_scores(store, rejected)
     out.mkdir(parents=True, exist_ok=True)
     write_quarantine(out / QUARANTINE, rejected)
     write_submission(ids.tolist(), values, out / SUBMISSION)
@@ -68,7 +92,7 @@ def write_challenge_products(
         "submission": str(out / SUBMISSION),
         "quarantine": str(out / QUARANTINE),
         "n_submitted": len(ids),
-        "n_lowest": len(ids) - int(np.isfinite(store.combined()).sum()),
+        "n_lowest": n_lowest,
         "n_quarantined": len(rejected),
         "network": store.manifest["network"],
         "provenance": provenance(),

@@ -31,6 +31,8 @@ REAL_SURVEY, CUBE_SURVEY, MAP_NAME = "euclid-mer", "des-cube", "h1_column_densit
 MAP_FILE = "healpix/h1_nh_HI4PI_healpix_lowres.fits.gz"
 CATALOG_SUFFIXES = ("parquet", "vot", "fits", "ecsv")
 TRUNCATED_SHARE = 0.6
+# the sample that the candidate catalogue is made of
+CATALOGUED = "euclid"
 
 
 @dataclass(frozen=True)
@@ -147,16 +149,15 @@ def _samples(folder: DemoFolder) -> list[Sample]:
     for name, title in titles.items():
         store = CutoutStore(folder.store(name))
         scores = ScoreStore(folder.scores(name)) if Path(folder.scores(name)).is_dir() else None
-        simulated = name == "simulated"
         samples.append(
             Sample(
                 title,
                 store,
                 scores,
                 quarantine_of(store.path, None if scores is None else scores.path),
-                0 if scores is None or simulated else read_catalog(folder.catalogs[0]).num_rows,
+                read_catalog(folder.catalogs[0]).num_rows if name == CATALOGUED else None,
                 "" if scores is not None else _why_not_scored(store),
-                simulated,
+                name == "simulated",
             )
         )
     return samples

@@ -19,7 +19,6 @@ from equilens.catalogs.operating_points import operating_curve, operating_point,
 from equilens.catalogs.submission import join_scores
 from equilens.catalogs.truth import Truth, read_truth
 from equilens.pipeline.errors import EvaluationError
-from equilens.pipeline.guard import object_facts
 from equilens.pipeline.provenance import provenance, sha256_file, write_atomic, write_json_atomic
 from equilens.pipeline.quarantine import read_quarantine
 from equilens.pipeline.scores import ScoreStore
@@ -42,6 +41,7 @@ class JoinedTruth:
     truth : the key
     scores : (N,) float64 in the key's order; -inf for an object without a score: missed
     n_quarantined : of the key's objects, rejected before or by scoring
+    n_merged : of the key's objects, sighted twice and scored as the sighting that stayed
     n_absent : of the key's objects, neither scored nor quarantined
     n_unknown : scored objects that the key does not name; they count nowhere
     """
@@ -49,6 +49,7 @@ class JoinedTruth:
     truth: Truth
     scores: np.ndarray
     n_quarantined: int
+    n_merged: int
     n_absent: int
     n_unknown: int
 
@@ -103,6 +104,7 @@ def evaluate(
     bins = evaluate_bins(labels, values, key.columns, bin_edges(key), cut, level)
     report |= {
         "n_quarantined": joined.n_quarantined,
+        "n_merged": joined.n_merged,
         "n_absent": joined.n_absent,
         "n_unknown": joined.n_unknown,
         "label_rule": key.rule,
@@ -126,13 +128,15 @@ def store_truth(scores: ScoreStore) -> Truth:
     store = CutoutStore(scores.cutouts_path)
     if "is_lens" not in store.column_names:
         raise EvaluationError(f"{store.path} carries no column is_lens: give a truth key")
-    columns = {name: object_facts(store, f"columns/{name}") for name in store.column_names}
+    columns = {name: store.facts(f"columns/{name}") for name in store.column_names}
     is_lens = columns.pop("is_lens").astype(np.int8)
-    return Truth(object_facts(store, "ids"), is_lens, columns, "is_lens of the cutout store")
+    return Truth(store.facts("ids"), is_lens, columns, "is_lens of the cutout store")
 
 
 def join_truth(store: ScoreStore, truth: Truth, *, missing_as_lowest: bool = False) -> JoinedTruth:
     """Scores in the key's order; a quarantined object stays, as missed.
+
+    An object that ingest merged into another sighting of it has that one's score.
 
     Raises
     ------
@@ -140,6 +144,7 @@ def join_truth(store: ScoreStore, truth: Truth, *, missing_as_lowest: bool = Fal
         Objects of the key are neither scored nor quarantined, unless `missing_as_lowest`.
     """
     ids, scores = store.ids(), store.combined()
+    ids, scores, n_merged = _with_merged(store, ids, scores, truth)
     rejected = {row.id for row in read_quarantine(store.path / "quarantine.csv")}
     scored = set(ids[np.isfinite(scores)])
     quarantined = [i for i in truth.ids if i not in scored and i in rejected]
@@ -151,7 +156,21 @@ def join_truth(store: ScoreStore, truth: Truth, *, missing_as_lowest: bool = Fal
             "cutouts, or count them as missed with missing_as_lowest"
         )
     joined = join_scores(truth.ids, ids, scores, missing_as_lowest=True)
-    return JoinedTruth(truth, joined.scores, len(quarantined), len(absent), joined.n_unknown)
+    return JoinedTruth(
+        truth, joined.scores, len(quarantined), n_merged, len(absent), joined.n_unknown
+    )
+
+
+def _with_merged(
+    store: ScoreStore, ids: np.ndarray, scores: np.ndarray, truth: Truth
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """The scored objects, and those of the key that one of them stands for."""
+    row = {name: k for k, name in enumerate(ids)}
+    kept = {gone: row[stays] for gone, stays in store.stand_ins().items() if stays in row}
+    merged = [name for name in truth.ids if name in kept and name not in row]
+    rows = [kept[name] for name in merged]
+    names = np.concatenate([ids, np.array(merged, dtype=object)])
+    return names, np.concatenate([scores, scores[rows]]), len(merged)
 
 
 def fpr_threshold(labels: np.ndarray, scores: np.ndarray, fpr: float) -> float:

@@ -78,11 +78,6 @@ class GuardReport:
         }
 
 
-def object_facts(store: CutoutStore, name: str, rows: slice = slice(None)) -> np.ndarray:
-    """One per-object array of a store, without its pixels."""
-    return store.facts(name, rows)
-
-
 def describe_outside(bits: int, checks: Sequence[DomainCheck]) -> str:
     """The failed checks of one object, in words, joined by semicolons."""
     return "; ".join(str(check) for k, check in enumerate(checks) if bits >> k & 1)
@@ -102,7 +97,7 @@ def guard(store: CutoutStore, spec: InputSpec, domain: TrainingDomain | None) ->
             f"{store.path}: cutouts are {store.shape[0]}x{store.shape[1]} pixels, the network "
             f"takes {spec.shape[0]}x{spec.shape[1]}: ingest again with that shape in the survey"
         )
-    scale = object_facts(store, "pixel_scale_arcsec")
+    scale = store.facts("pixel_scale_arcsec")
     _check_scale(store, scale, spec.pixel_scale_arcsec)
     if domain is None:
         note = "the weights state no training domain: noise and PSF were not compared"
@@ -111,10 +106,10 @@ def guard(store: CutoutStore, spec: InputSpec, domain: TrainingDomain | None) ->
     found: list[tuple[DomainCheck, np.ndarray]] = []
     wanted = domain.pixel_scale_arcsec
     found.append(_compare("pixel_scale_arcsec", "", scale, (wanted, wanted)))
-    missing = len(index) - object_facts(store, "band_present")[:, list(index)].sum(1)
+    missing = len(index) - store.facts("band_present")[:, list(index)].sum(1)
     found.append(_compare("missing_bands", "", missing, (0, domain.max_missing_bands)))
     for quantity in ("noise_njy", "psf_fwhm_arcsec"):
-        values = object_facts(store, quantity)
+        values = store.facts(quantity)
         for k, band in enumerate(domain.bands):
             limits = getattr(domain, quantity)[band]
             if limits is not None:
@@ -142,16 +137,19 @@ def match_bands(
     theirs = _generic(store)
     ours = domain.generic if domain else wanted
     if theirs and len(set(theirs)) == len(theirs) and all(band in theirs for band in ours):
-        pairs = ", ".join(
+        matched = ", ".join(
             f"{names[theirs.index(common)]} as {band}"
             for band, common in zip(wanted, ours, strict=True)
         )
-        note = f"bands matched by their common names: {pairs}"
+        note = f"bands matched by their common names: {matched}"
         return tuple(theirs.index(band) for band in ours), (note,)
-    absent = [band for band in wanted if band not in names]
+    pairs = zip(wanted, ours, strict=True)
+    unknown = [band for band in wanted if band not in names]
+    absent = [band for band, common in pairs if band in unknown and common not in (theirs or ())]
     raise DomainError(
         f"{store.path} has bands {' '.join(names)}, the network needs {' '.join(wanted)} and "
-        f"{' '.join(absent)} is not there: choose weights for these bands (equilens models)"
+        f"{' '.join(absent or unknown)} is not there: "
+        "choose weights for these bands (equilens models)"
     )
 
 

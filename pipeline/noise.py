@@ -135,9 +135,10 @@ def _block_sums(
     """
     down, across = _membership(shape[0], lag), _membership(shape[1], lag).T
     sums = np.empty((len(planes), len(down) * across.shape[1]))
+    scratch = np.zeros((2, PLANES_AT_ONCE * shape[0] * shape[1]), planes.dtype)
     for start in range(0, len(planes), PLANES_AT_ONCE):
         part = slice(start, start + PLANES_AT_ONCE)
-        values = planes[part] if lag == 0 else _squared_difference(planes[part], lag)
+        values = planes[part] if lag == 0 else _squared_difference(planes[part], lag, scratch)
         if weight is not None and lag:
             values *= _corners_valid(weight[part], lag)
         sums[part] = (down @ values @ across).reshape(len(values), -1)
@@ -150,12 +151,19 @@ def _difference_counts(weight: np.ndarray, shape: tuple[int, int], lag: int) -> 
     return (down @ _corners_valid(weight, lag) @ across).reshape(len(weight), -1)
 
 
-def _squared_difference(planes: np.ndarray, lag: int) -> np.ndarray:
+def _squared_difference(planes: np.ndarray, lag: int, scratch: np.ndarray) -> np.ndarray:
+    """(P, ny - lag, nx - lag), valid until `scratch`, two arrays of the planes' size, is reused."""
     # every row: resampled images differ in noise from one row to the next, so none may be skipped
-    across = planes[..., lag:] - planes[..., :-lag]
-    squares = across[..., lag:, :] - across[..., :-lag, :]
-    squares *= squares
-    return squares
+    n, ny, nx = planes.shape
+    pixels = planes.reshape(-1)
+    # as one long row, which is faster; what wraps around an edge is cut off at the end
+    across, squares = scratch[0, : pixels.size - lag], scratch[1, : pixels.size]
+    part = squares[: pixels.size - lag * (nx + 1)]
+    with np.errstate(over="ignore", invalid="ignore"):
+        np.subtract(pixels[lag:], pixels[:-lag], out=across)
+        np.subtract(across[lag * nx :], across[: -lag * nx], out=part)
+        np.multiply(part, part, out=part)
+    return squares.reshape(n, ny, nx)[:, :-lag, :-lag]
 
 
 def _corners_valid(weight: np.ndarray, lag: int) -> np.ndarray:

@@ -8,25 +8,36 @@ scores depend on; ``_manifest.json`` is written last, with a checksum for each b
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from equilens.pipeline.errors import ScoringError, StoreError
-from equilens.pipeline.guard import GuardReport
-from equilens.pipeline.networks import NetworkRef
-from equilens.pipeline.provenance import fingerprint, provenance, sha256_file, write_json_atomic
+from equilens.pipeline.provenance import (
+    fingerprint,
+    provenance,
+    sha256_file,
+    write_atomic,
+    write_json_atomic,
+)
 from equilens.pipeline.quarantine import QuarantineRow, read_quarantine, write_quarantine
 from equilens.pipeline.stores import MANIFEST, CutoutStore, read_manifest
+
+if TYPE_CHECKING:
+    # reading scores takes no torch
+    from equilens.pipeline.guard import GuardReport
+    from equilens.pipeline.networks import NetworkRef
 
 IDENTITY = "_identity.json"
 KIND = "scores"
 QUARANTINE = "quarantine.csv"
+MERGED = "merged.csv"
 
 _FACTS = {"ids": "string", "flags": "u4", "outside": "u8"}
 
@@ -92,6 +103,14 @@ class ScoreStore:
         """(N,) uint64, the guard's failed checks, bit by bit."""
         return np.asarray(open_array(self._group, "outside")[:])
 
+    def stand_ins(self) -> dict[str, str]:
+        """Sightings that ingest merged away → the object that was scored in their place."""
+        file = self.path / MERGED
+        if not file.exists():
+            return {}
+        with file.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
+            return {row["id"]: row["kept_id"] for row in csv.DictReader(stream)}
+
     def verify(self) -> list[int]:
         """First rows of blocks whose files no longer match the manifest."""
         return [
@@ -107,8 +126,9 @@ def read_scores(group: zarr.Group, path: Path, rows: slice) -> np.ndarray:
     try:
         return np.asarray(open_array(group, "scores")[rows])
     except (ValueError, RuntimeError, OSError) as error:
+        start, stop, _ = rows.indices(open_array(group, "scores").shape[0])
         raise StoreError(
-            f"{path}: a block of scores between rows {rows.start or 0} and {rows.stop} is damaged "
+            f"{path}: a block of scores between rows {start} and {stop} is damaged "
             f"({error}): run the same score command again, it redoes damaged blocks"
         ) from error
 
@@ -168,6 +188,8 @@ def finish_scores(
         blocks.append({"start": start, "rows": rows.stop - start, "sha256": checksum})
     before = rejected_before(store)
     write_quarantine(path / QUARANTINE, [*before, *lost])
+    if (store.path / MERGED).exists():
+        write_atomic(path / MERGED, (store.path / MERGED).read_bytes())
     content = {
         "kind": KIND,
         "format": 1,

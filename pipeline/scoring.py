@@ -22,7 +22,7 @@ from equilens.pipeline.blocks import BlockStats, BlockTask, score_block
 from equilens.pipeline.cluster import OBJECTS_WORTH_PROCESSES, available_cores, open_client
 from equilens.pipeline.cutouts import CutoutFlag
 from equilens.pipeline.errors import PipelineError, ScoringError
-from equilens.pipeline.guard import GuardReport, guard, object_facts
+from equilens.pipeline.guard import GuardReport, guard
 from equilens.pipeline.lock import lock_store
 from equilens.pipeline.networks import NetworkRef, describe_network
 from equilens.pipeline.scores import (
@@ -184,9 +184,9 @@ class _Plan:
         ]
 
     def _facts(self) -> dict[str, np.ndarray]:
-        flags = object_facts(self.store, "flags").copy()
+        flags = self.store.facts("flags").copy()
         flags[self.report.outside != 0] |= int(CutoutFlag.OUT_OF_DOMAIN)
-        ids = object_facts(self.store, "ids")
+        ids = self.store.facts("ids")
         return {"ids": ids, "flags": flags, "outside": self.report.outside}
 
 

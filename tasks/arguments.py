@@ -70,6 +70,32 @@ def known_survey(name_or_toml: str) -> Survey:
         raise UsageError(str(error)) from error
 
 
+def known_model(name_or_path: str) -> str:
+    """The network that the command line names; whether it can be used is the guard's to say.
+
+    Raises
+    ------
+    UsageError
+        If there is none, or more than one.
+    """
+    from equilens.models.errors import CheckpointError
+    from equilens.models.user_models import find_model
+
+    try:
+        find_model(name_or_path)
+    except CheckpointError as error:
+        raise UsageError(str(error)) from error
+    return name_or_path
+
+
+def batch_size(text: str) -> int:
+    """A power of two up to 256."""
+    value = positive(text)
+    if value > 256 or value & (value - 1):
+        raise argparse.ArgumentTypeError(f"{text} is no power of two up to 256")
+    return value
+
+
 def add_tolerance(parser: argparse.ArgumentParser) -> None:
     """Declare ``--tolerance``."""
     parser.add_argument(

@@ -5,10 +5,40 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from equilens.pipeline.challenge import SUMMARY, SURVEYS, write_challenge_products
+from equilens.pipeline.challenge import (
+    SOURCE,
+    SUMMARY,
+    SURVEYS,
+    folder_state,
+    same_folder,
+    write_challenge_products,
+)
+from equilens.pipeline.provenance import write_json_atomic
 from equilens.tasks.engine import ObjectParameter, ProductTask, luigi
+from equilens.tasks.errors import TaskError
 from equilens.tasks.ingest import IngestTask
 from equilens.tasks.score import ScoreTask
+
+
+class ChallengeIngestTask(IngestTask):
+    """Ingest a challenge's folder; the cutouts of other files are neither used nor overwritten."""
+
+    def complete(self) -> bool:
+        """Whether the cutouts are there, and the files are still those that they came from."""
+        return self.made or (super().complete() and same_folder(self._run(), self.source))
+
+    def make(self) -> None:
+        """Ingest, then note from which files."""
+        if not self.replace and self.output().exists():
+            raise TaskError(
+                f"{self._run()} holds a run of other files, or of files that changed since: "
+                "add --replace, or choose another --out"
+            )
+        super().make()
+        write_json_atomic(self._run() / SOURCE, folder_state(self.source))
+
+    def _run(self) -> Path:
+        return Path(self.out).parent
 
 
 class ChallengeTask(ProductTask):
@@ -45,7 +75,7 @@ def challenge_tasks(
     image_set: str,
     out: Path | str,
     *,
-    model: str | None = None,
+    model: str,
     replace: bool = False,
     workers: int | None = None,
     progress: dict[str, Any] | None = None,
@@ -54,7 +84,7 @@ def challenge_tasks(
     """The whole way from a challenge's files to its submission."""
     survey, bars = SURVEYS[image_set], progress or {}
     cutouts, scores = f"{out}/cutouts.zarr", f"{out}/scores.zarr"
-    ingest = IngestTask(
+    ingest = ChallengeIngestTask(
         source=str(folder),
         survey=survey,
         out=cutouts,
@@ -64,7 +94,7 @@ def challenge_tasks(
     )
     score = ScoreTask(
         cutouts=cutouts,
-        model=model or survey,
+        model=model,
         out=scores,
         workers=workers,
         replace=replace,

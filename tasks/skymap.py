@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from equilens.pipeline.provenance import sha256_file
 from equilens.pipeline.skymaps import ingest_map
 from equilens.tasks.engine import ProductTask, luigi
 from equilens.tasks.targets import ManifestTarget
@@ -17,11 +18,11 @@ class SkyMapTask(ProductTask):
     ordering = luigi.OptionalParameter(default=None)
 
     def output(self) -> ManifestTarget:
-        """The store, if it is of a file of this name and these statements."""
-        said = {"frame": self.frame, "original_ordering": self.ordering}
+        """The store, if it is of this very file and these statements."""
+        said = {"frame": self.frame, "original_ordering": self.ordering, "units.*": self.unit}
         expected = {key: value for key, value in said.items() if value is not None}
-        file = str(self.source).rsplit("/", 1)[-1]
-        return ManifestTarget(self.out, "sky map", {"source.file": file, **expected})
+        expected["source.sha256"] = sha256_file(self.source)
+        return ManifestTarget(self.out, "sky map", expected)
 
     def make(self) -> None:
         """Read, reorder, write."""

@@ -18,8 +18,9 @@ class ManifestTarget(luigi.Target):
     ----------
     path : of the store
     kind : of store that its manifest must name
-    expected : values that the manifest must hold, by dotted key such as ``config.seed``; a store
-        made from something else is another store, and its writer refuses to overwrite it
+    expected : values that the manifest must hold, by dotted key such as ``config.seed``, where
+        ``*`` stands for every key of a level; a store made from something else is another store,
+        and its writer refuses to overwrite it
     """
 
     def __init__(
@@ -35,11 +36,15 @@ class ManifestTarget(luigi.Target):
             manifest = read_manifest(self.path, self.kind)
         except (StoreError, ValueError):
             return False
-        return all(_value(manifest, key) == value for key, value in self.expected.items())
+        return all(_values(manifest, key) == {value} for key, value in self.expected.items())
 
 
-def _value(manifest: Mapping[str, Any], key: str) -> Any:
-    value: Any = manifest
+def _values(manifest: Mapping[str, Any], key: str) -> set[Any]:
+    found: list[Any] = [manifest]
     for part in key.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
-    return value
+        branches = [value for value in found if isinstance(value, Mapping)]
+        if part == "*":
+            found = [entry for value in branches for entry in value.values()]
+        else:
+            found = [value.get(part) for value in branches]
+    return set(found)

@@ -57,7 +57,8 @@ def test_imports_run_downward_only():
 
 def test_an_import_that_climbs_is_caught(tmp_path):
     for room, text in {"upper": "", "lower": "import upper"}.items():
-        (tmp_path / f"{room}.py").write_text(text)
+        (tmp_path / room).mkdir()
+        (tmp_path / room / "__init__.py").write_text(text)
     (tmp_path / "rules.cfg").write_text(
         "[importlinter]\nroot_packages =\n    upper\n    lower\n"
         "[importlinter:contract:layers]\nname = layers\ntype = layers\n"

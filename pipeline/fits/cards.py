@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 
 from equilens.pipeline.errors import RejectedObject
 
@@ -86,6 +87,7 @@ class Cards(Mapping[str, CardValue]):
         return value
 
 
+@lru_cache(maxsize=4096)
 def parse_value(field: str) -> CardValue:
     """Value of a card from its columns 9 to 80; None where it has none or none that is valid."""
     if field[:1] != "=":

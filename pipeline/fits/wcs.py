@@ -94,11 +94,14 @@ def shift_wcs(text: str, dx: float, dy: float) -> str:
 
 def parse_wcs(text: str) -> dict[str, float | str]:
     """The values in a text of `wcs_text`, by keyword."""
-    values: dict[str, float | str] = {}
-    for line in text.split("\n"):
-        body = line[10:].strip()
-        values[line[:8].rstrip()] = body.strip("'").rstrip() if body[0] == "'" else float(body)
-    return values
+    return dict(map(_parse_line, text.split("\n")))
+
+
+@lru_cache(maxsize=4096)
+def _parse_line(line: str) -> tuple[str, float | str]:
+    # but for its reference position a survey's files repeat every line
+    body = line[10:].strip()
+    return line[:8].rstrip(), body.strip("'").rstrip() if body[0] == "'" else float(body)
 
 
 def pixel_to_sky(text: str, x: float, y: float) -> tuple[float, float]:

@@ -26,7 +26,7 @@ class Sample:
     store : its cutouts
     scores : None where it was not scored
     quarantine : objects rejected at ingest or left without a score
-    n_candidates : of its objects, in the catalogue
+    n_candidates : of its objects, in the catalogue; None where none of it goes there
     note : in words, such as why it was not scored
     simulated : no object of it is on the sky
     """
@@ -35,7 +35,7 @@ class Sample:
     store: CutoutStore
     scores: ScoreStore | None = None
     quarantine: Sequence[QuarantineRow] = ()
-    n_candidates: int = 0
+    n_candidates: int | None = None
     note: str = ""
     simulated: bool = False
 

@@ -17,7 +17,6 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from equilens.pipeline.errors import SurveyError
-from equilens.pipeline.guard import object_facts
 from equilens.pipeline.stores import CutoutStore
 from equilens.pipeline.surveys.registry import get_survey
 
@@ -127,7 +126,7 @@ def store_picture(store: CutoutStore, row: int) -> tuple[np.ndarray, tuple[str, 
     """The picture of one object of a store, and the names of its bands, from blue to red."""
     rows = slice(row, row + 1)
     names = ("band_present", "psf_fwhm_arcsec", "pixel_scale_arcsec", "noise_njy")
-    present, fwhm, scale, noise = (object_facts(store, name, rows)[0] for name in names)
+    present, fwhm, scale, noise = (store.facts(name, rows)[0] for name in names)
     chosen = colour_bands(store.survey_name, store.band_names, present)
     images, mask = (store.read_pixels(name, rows)[0] for name in ("images", "mask"))
     rgb = picture(images, mask, noise, fwhm / scale, chosen)

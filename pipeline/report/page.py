@@ -75,7 +75,7 @@ def _funnel(sample: Sample) -> dict[str, Any]:
     steps = [("found", sample.n_found), ("usable", sample.store.n_objects)]
     if sample.scores is not None:
         steps.append(("scored", sample.n_scored))
-        if not sample.simulated:
+        if sample.n_candidates is not None:
             steps.append(("candidates", sample.n_candidates))
     largest = max(sample.n_found, 1)
     return {

@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow as pa
 
 from equilens.pipeline.errors import StoreError
-from equilens.pipeline.guard import object_facts
 from equilens.pipeline.report.content import EvaluatedSample, Sample
 from equilens.pipeline.report.mosaics import png_uri, store_picture
 from equilens.pipeline.stores import CutoutStore
@@ -53,7 +52,7 @@ def make_tile(
     """The tile of one object of a store."""
     row = store.find(object_id)
     rgb, bands = store_picture(store, row)
-    scale = float(object_facts(store, "pixel_scale_arcsec", slice(row, row + 1))[0])
+    scale = float(store.facts("pixel_scale_arcsec", slice(row, row + 1))[0])
     width_arcsec = scale * store.shape[1]
     bar = next((b for b in SCALE_BARS_ARCSEC if b >= SHORTEST_BAR * width_arcsec), 60.0)
     return Tile(

@@ -23,7 +23,6 @@ from equilens.pipeline.surveys.paths import outside_source
 if TYPE_CHECKING:
     from equilens.pipeline.surveys.survey import Survey
 
-Gathered = tuple[dict[str, "BandPlane"], list["SourceFile"]]
 # below this there is no galaxy to look at, and no sky around it to measure noise on
 MIN_SIDE = 9
 
@@ -47,18 +46,32 @@ class SourceFile:
     n_bytes: int
 
 
+@dataclass(frozen=True)
+class Gathered:
+    """What an object's files hold.
+
+    Attributes
+    ----------
+    planes : by band
+    sources : the files that were read
+    cube : the images of all planes in the survey's order, where one array of their own holds them
+    """
+
+    planes: dict[str, BandPlane]
+    sources: list[SourceFile]
+    cube: np.ndarray | None = None
+
+
 def read_object(survey: Survey, ref: ObjectRef, max_bytes: int = MAX_BYTES) -> RawCutout:
     """Read one object's pixels; see `Survey.read`."""
     if ref.fault is not None:
         raise ref.fault
-    planes, sources = _GATHER[survey.layout.kind](survey, ref, max_bytes)
-    _check_shapes(ref, planes)
-    return assemble(survey, ref, planes, sources)
+    gathered = _GATHER[survey.layout.kind](survey, ref, max_bytes)
+    _check_shapes(ref, gathered.planes)
+    return assemble(survey, ref, gathered)
 
 
-def assemble(
-    survey: Survey, ref: ObjectRef, planes: dict[str, BandPlane], sources: list[SourceFile]
-) -> RawCutout:
+def assemble(survey: Survey, ref: ObjectRef, gathered: Gathered) -> RawCutout:
     """Put an object's planes together, in the survey's band order.
 
     Raises
@@ -66,24 +79,16 @@ def assemble(
     RejectedObject
         ``all-nan``, ``missing-band`` or ``no-zeropoint``.
     """
-    names = survey.band_names
-    shape = next(iter(planes.values())).image.shape
-    images = np.full((len(names), *shape), np.nan, np.float32)
-    rms = np.full_like(images, np.nan) if any(p.rms is not None for p in planes.values()) else None
-    for index, name in enumerate(names):
-        if name not in planes:
-            continue
-        plane = planes[name]
-        images[index] = linear_pixels(plane.image, plane.cards)
-        if rms is not None and plane.rms is not None:
-            rms[index] = plane.rms
+    names, planes, sources = survey.band_names, gathered.planes, gathered.sources
+    images, rms = _stacked_images(names, gathered), _stacked_noise(names, planes)
     mask = mask_planes(survey.mask_rule, images, rms)
     present = np.asarray(~mask.all(axis=(1, 2)))
     check_present(survey, ref, present)
-    images[~present] = np.nan
+    if not present.all():
+        images[~present] = np.nan
     cards = tuple(planes[n].cards if n in planes else Cards({}) for n in names)
     usable = [entry for entry, ok in zip(cards, present, strict=True) if ok]
-    text, ra, dec = _position(survey, ref, usable, shape)
+    text, ra, dec = _position(survey, ref, usable, images.shape[1:])
     return RawCutout(
         id=ref.id,
         images=images,
@@ -104,12 +109,39 @@ def assemble(
     )
 
 
+def _stacked_images(names: tuple[str, ...], gathered: Gathered) -> np.ndarray:
+    """Pixels (B, h, w) in linear units; NaN all over a missing band."""
+    planes, cube = gathered.planes, gathered.cube
+    first = next(iter(planes.values()))
+    if cube is not None and linear_pixels(cube, first.cards) is cube:
+        return cube
+    images = np.full((len(names), *first.image.shape), np.nan, np.float32)
+    for index, name in enumerate(names):
+        if name in planes:
+            images[index] = linear_pixels(planes[name].image, planes[name].cards)
+    return images
+
+
+def _stacked_noise(names: tuple[str, ...], planes: dict[str, BandPlane]) -> np.ndarray | None:
+    """Noise planes (B, h, w), NaN all over a band without one; None where no band has one."""
+    known = {name: plane.rms for name, plane in planes.items() if plane.rms is not None}
+    if not known:
+        return None
+    shape = next(iter(known.values())).shape
+    rms = np.full((len(names), *shape), np.nan, np.float32)
+    for index, name in enumerate(names):
+        if name in known:
+            rms[index] = known[name]
+    return rms
+
+
 def _zeropoints(
     survey: Survey, ref: ObjectRef, cards: tuple[Cards, ...], present: np.ndarray
 ) -> np.ndarray:
     zeropoints = np.full(len(cards), np.nan)
-    for index in np.flatnonzero(present):
-        name = survey.band_names[index]
+    names = survey.band_names
+    for index in np.flatnonzero(present).tolist():
+        name = names[index]
         try:
             zeropoints[index] = zeropoint_of(survey, name, cards[index])
         except RejectedObject as fault:
@@ -130,22 +162,24 @@ def _position(
 
 
 def _check_shapes(ref: ObjectRef, planes: dict[str, BandPlane]) -> None:
-    shapes = {name: plane.image.shape for name, plane in planes.items()}
+    shapes = {plane.image.shape for plane in planes.values()}
     if not shapes:
         raise RejectedObject("missing-band", "no band at all", "check the survey", ref.source_file)
-    shape = next(iter(shapes.values()))
-    listed = ", ".join(f"{name} {'x'.join(map(str, sides))}" for name, sides in shapes.items())
-    if any(len(sides) != 2 or min(sides) < MIN_SIDE for sides in shapes.values()):
+    if any(len(sides) != 2 or min(sides) < MIN_SIDE for sides in shapes):
         remedy = f"images of two axes, {MIN_SIDE} pixels or more a side, are needed"
-        raise RejectedObject("wrong-shape", listed, remedy, ref.source_file)
-    if len(set(shapes.values())) > 1:
-        raise RejectedObject(
-            "wrong-shape", listed, "bring all bands to one pixel grid", ref.source_file
-        )
+        raise RejectedObject("wrong-shape", _listed_sides(planes), remedy, ref.source_file)
+    if len(shapes) > 1:
+        remedy = "bring all bands to one pixel grid"
+        raise RejectedObject("wrong-shape", _listed_sides(planes), remedy, ref.source_file)
+    (shape,) = shapes
     for name, plane in planes.items():
         if plane.rms is not None and plane.rms.shape != shape:
             found = f"noise plane of {name} is {plane.rms.shape}"
             raise RejectedObject("wrong-shape", found, f"{shape} is needed", ref.source_file)
+
+
+def _listed_sides(planes: dict[str, BandPlane]) -> str:
+    return ", ".join(f"{n} {'x'.join(map(str, p.image.shape))}" for n, p in planes.items())
 
 
 def check_present(survey: Survey, ref: ObjectRef, present: np.ndarray) -> None:
@@ -156,6 +190,8 @@ def check_present(survey: Survey, ref: ObjectRef, present: np.ndarray) -> None:
     survey, ref : of the object
     present : (B,) bool, the bands that have valid pixels
     """
+    if present.all():
+        return
     if not present.any():
         raise RejectedObject(
             "all-nan", "no pixel of any band is valid", "leave this object out", ref.source_file
@@ -190,7 +226,7 @@ def _from_band_files(survey: Survey, ref: ObjectRef, max_bytes: int) -> Gathered
         first = file.first
         rms, psf = (None if f is None else f.first.pixels for f in beside)
         planes[band] = BandPlane(_squeezed(first.pixels), first.cards, rms, psf)
-    return planes, sources
+    return Gathered(planes, sources)
 
 
 def _from_cube(survey: Survey, ref: ObjectRef, max_bytes: int) -> Gathered:
@@ -214,7 +250,8 @@ def _from_cube(survey: Survey, ref: ObjectRef, max_bytes: int) -> Gathered:
         rms = None if noise is None else _plane(noise, index)
         kernel = None if psf is None else _plane(psf, index)
         planes[band] = BandPlane(pixels[index], cards, rms, kernel)
-    return planes, sources
+    own = pixels.dtype == np.float32 and pixels.flags.writeable
+    return Gathered(planes, sources, pixels if own else None)
 
 
 def _from_extensions(survey: Survey, ref: ObjectRef, max_bytes: int) -> Gathered:
@@ -234,7 +271,7 @@ def _from_extensions(survey: Survey, ref: ObjectRef, max_bytes: int) -> Gathered
             image.cards,
             *(None if plane is None else plane.pixels for plane in (rms, psf)),
         )
-    return planes, [_record(file) for file in files.values()]
+    return Gathered(planes, [_record(file) for file in files.values()])
 
 
 def _from_object_cube(survey: Survey, ref: ObjectRef, max_bytes: int) -> Gathered:
@@ -245,7 +282,7 @@ def _from_object_cube(survey: Survey, ref: ObjectRef, max_bytes: int) -> Gathere
             raise RejectedObject("missing-file", "no index", "add a column index", path)
         planes[band] = BandPlane(cube.row(ref.index), cube.cards)
         sources.append(SourceFile(path, cube.checksum, cube.n_bytes))
-    return planes, sources
+    return Gathered(planes, sources)
 
 
 def _beside(survey: Survey, ref: ObjectRef, band: str, path: Path) -> Iterator[FitsFile | None]:

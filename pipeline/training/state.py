@@ -16,6 +16,7 @@ from torch import nn
 from equilens.pipeline.errors import TrainingError
 from equilens.pipeline.provenance import write_atomic
 from equilens.pipeline.training.config import TrainConfig
+from equilens.pipeline.training.identity import differences
 
 STATE = "resume.safetensors"
 
@@ -111,11 +112,8 @@ def _below(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Ten
 
 
 def _check_same(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
-    wanted = json.loads(json.dumps(wanted))
-    differing = sorted(key for key in wanted if found.get(key) != wanted[key])
-    if differing:
-        what = "; ".join(f"{k}: {found.get(k)!r} there, {wanted[k]!r} asked" for k in differing)
+    if differing := differences(found, json.loads(json.dumps(wanted))):
         raise TrainingError(
-            f"{path} belongs to another training ({what}): "
-            "choose another output folder, or start anew with resume=False"
+            f"{path} belongs to another training ({'; '.join(differing)}): "
+            "choose another output folder, or start anew with resume=False (--fresh)"
         )

@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
-from equilens.tasks.arguments import add_tolerance, existing_file, existing_path, positive, share
+from equilens.tasks.arguments import (
+    add_tolerance,
+    existing_file,
+    existing_path,
+    known_model,
+    positive,
+    share,
+)
 from equilens.tasks.commands.evaluate import metrics_text
 from equilens.tasks.commands.ingest import Steps
 from equilens.tasks.console import Outcome, progress_bar, quarantine_code
@@ -80,6 +88,10 @@ def run_run(args: argparse.Namespace) -> Outcome:
         raise UsageError(
             f"{args.folder} is a file; give the folder that holds the challenge's files"
         )
+    from equilens.pipeline.challenge import SURVEYS
+
+    # before the files are read: an ingest of minutes is no way to learn of a wrong name
+    model = known_model(args.model or SURVEYS[args.image_set])
     from equilens.pipeline.stores import CutoutStore
     from equilens.tasks.challenge import challenge_tasks
     from equilens.tasks.engine import run_tasks
@@ -89,7 +101,7 @@ def run_run(args: argparse.Namespace) -> Outcome:
             args.folder,
             args.image_set,
             args.out,
-            model=args.model,
+            model=model,
             replace=args.replace,
             workers=args.workers,
             truth=str(args.truth) if args.truth else None,
@@ -102,6 +114,12 @@ def run_run(args: argparse.Namespace) -> Outcome:
         run_tasks([task])
     with open(task.output().path, encoding="utf-8") as file:
         summary = json.load(file)
+    n_found = CutoutStore(task.cutouts).manifest["config"]["n_found"]
+    code = quarantine_code(summary["n_quarantined"], n_found, args.tolerance)
+    return Outcome(summary, _summary_text(summary), code)
+
+
+def _summary_text(summary: dict[str, Any]) -> str:
     text = (
         f"{summary['n_submitted']} scores in {summary['submission']}; {summary['n_lowest']} of "
         f"them the lowest, for objects without a score; {summary['n_quarantined']} rows in "
@@ -109,7 +127,4 @@ def run_run(args: argparse.Namespace) -> Outcome:
     )
     if "auroc" in summary:
         text += f"\n{metrics_text(summary)}"
-    n_found = CutoutStore(task.cutouts).manifest["config"]["n_found"]
-    return Outcome(
-        summary, text, quarantine_code(summary["n_quarantined"], n_found, args.tolerance)
-    )
+    return text

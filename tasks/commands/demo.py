@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from equilens.tasks.arguments import positive
+from equilens.tasks.arguments import known_model, positive
 from equilens.tasks.console import Outcome, progress_bar
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ def run_demo(args: argparse.Namespace) -> Outcome:
     from pathlib import Path
 
     from equilens.pipeline.demo import REAL_SURVEY, DemoFolder
+
+    model = known_model(args.model or REAL_SURVEY)
     from equilens.tasks.demo import demo_tasks
     from equilens.tasks.engine import run_tasks
 
@@ -43,7 +45,7 @@ def run_demo(args: argparse.Namespace) -> Outcome:
             args.out,
             n_simulated=args.n,
             seed=args.seed,
-            model=args.model or REAL_SURVEY,
+            model=model,
             replace=args.replace,
             progress={"simulate": simulated, "score": lambda facts: scored(int(facts["rows"]))},
         )
@@ -69,7 +71,7 @@ def _facts(folder: DemoFolder) -> dict[str, Any]:
         "n_candidates": table.num_rows,
         "ranks_of_known_lenses": [rank for rank, is_lens in ranks if is_lens],
         "metrics": {k: metrics[k] for k in ("auroc", "tpr0", "tpr10", "n_lenses", "n_nonlenses")},
-        "auroc_interval": metrics["intervals"]["auroc"],
+        "intervals": metrics["intervals"],
         "report": str(folder.report),
         "catalogs": list(folder.catalogs),
         "files": [str(folder.path / "metrics.json"), str(folder.quarantine)],
@@ -79,7 +81,7 @@ def _facts(folder: DemoFolder) -> dict[str, Any]:
 def _text(facts: dict[str, Any]) -> str:
     counts, metrics = facts["n_objects"], facts["metrics"]
     rules = ", ".join(f"{n} {rule}" for rule, n in facts["quarantined"].items())
-    low, high = facts["auroc_interval"]
+    low, high = facts["intervals"]["auroc"]
     return "\n".join(
         (
             f"ingested   {counts['euclid']} real Euclid objects, {counts['des']} real DES galaxies",

@@ -93,11 +93,13 @@ def _network_table(networks: list[dict[str, Any]]) -> Any:
 
 
 def _weights_table(weights: list[dict[str, Any]]) -> Any:
-    from rich.table import Table
+    from rich.table import Column, Table
 
     if not weights:
         return "No weights ship with this version; make some with equilens train."
-    columns = ("weights", "network", "bands", "held-out AUROC", "TPR0", "N", "sha256")
+    # the name is what a user types: it is never cut off
+    name = Column("weights", no_wrap=True)
+    columns = (name, "network", "bands", "held-out AUROC", "TPR0", "N", "sha256")
     table = Table(*columns, box=None, pad_edge=False, title_justify="left")
     table.title = "Shipped weights; figures are of held-out simulations"
     for row in weights:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from equilens.tasks.arguments import add_tolerance, existing_path, positive
+from equilens.tasks.arguments import add_tolerance, batch_size, existing_path, known_model, positive
 from equilens.tasks.console import Outcome, progress_bar, quarantine_code
 
 
@@ -18,7 +18,7 @@ def add(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -
     parser.add_argument("--out", required=True, metavar="SCORES.zarr")
     parser.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask scheduler; else embedded")
     parser.add_argument("--workers", type=positive, metavar="N", help="of the embedded cluster")
-    parser.add_argument("--batch-size", type=positive, default=64, metavar="N")
+    parser.add_argument("--batch-size", type=batch_size, default=64, metavar="N")
     parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
     parser.add_argument("--replace", action="store_true", help="give up other scores in --out")
     add_tolerance(parser)
@@ -32,7 +32,9 @@ def run_score(args: argparse.Namespace) -> Outcome:
     from equilens.tasks.engine import run_tasks
     from equilens.tasks.score import ScoreTask
 
-    with progress_bar("scoring", CutoutStore(args.cutouts).n_objects) as advance:
+    n_objects = CutoutStore(args.cutouts).n_objects
+    known_model(args.model)
+    with progress_bar("scoring", n_objects) as advance:
         task = ScoreTask(
             cutouts=str(args.cutouts),
             model=args.model,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import TYPE_CHECKING, Any
 
 from equilens.tasks.arguments import existing_path
@@ -26,7 +27,7 @@ def add(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -
     parser.add_argument("store", type=existing_path, metavar="STORE")
     parser.add_argument("--scores", type=existing_path, metavar="SCORES.zarr")
     parser.add_argument("--out", metavar="PNG", help="write the picture as well")
-    parser.add_argument("--no-preview", action="store_true", help="no picture in the terminal")
+    parser.add_argument("--no-preview", action="store_true", help="no picture, even in a terminal")
     parser.set_defaults(run=run_show)
 
 
@@ -47,7 +48,8 @@ def run_show(args: argparse.Namespace) -> Outcome:
     if args.out:
         _write_picture(rgb, args.out)
         facts["picture"] = args.out
-    shown: list[Any] = [] if args.no_preview or args.json else [_preview(rgb)]
+    wanted = sys.stdout.isatty() and not (args.no_preview or args.json)
+    shown: list[Any] = [_preview(rgb)] if wanted else []
     return Outcome(facts, Group(*shown, _band_table(facts["bands"]), _fact_table(facts)))
 
 
@@ -165,15 +167,21 @@ def _band_table(bands: list[dict[str, Any]]) -> Any:
     return table
 
 
+def _shown(facts: dict[str, Any]) -> dict[str, Any]:
+    shown = {k: v for k, v in facts.items() if k not in ("bands", "columns", "network")}
+    if "network" in facts:
+        shown["network"] = f"{facts['network']['name']} ({facts['network']['sha256'][:12]})"
+    # a column of the user's own may be called score as well
+    columns = {f"user {k}" if k in shown else k: v for k, v in facts["columns"].items()}
+    return shown | columns
+
+
 def _fact_table(facts: dict[str, Any]) -> Any:
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table("", "", box=None, show_header=False, pad_edge=False)
-    shown = {k: v for k, v in facts.items() if k not in ("bands", "columns", "network")}
-    shown |= facts["columns"]
-    if "network" in facts:
-        shown["network"] = f"{facts['network']['name']} ({facts['network']['sha256'][:12]})"
-    for name, value in shown.items():
+    for name, value in _shown(facts).items():
         value = plain(value)
         text = (
             "unknown"
@@ -182,5 +190,5 @@ def _fact_table(facts: dict[str, Any]) -> Any:
             if isinstance(value, float)
             else str(value)
         )
-        table.add_row(f"[dim]{name.replace('_', ' ')}", text or "none")
+        table.add_row(f"[dim]{escape(name.replace('_', ' '))}", escape(text or "none"))
     return table

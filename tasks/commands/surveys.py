@@ -25,6 +25,7 @@ def add(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -
 
 def run_list(args: argparse.Namespace) -> Outcome:
     """All registered surveys; a broken plugin is a row with its error."""
+    from rich.markup import escape
     from rich.table import Table
 
     from equilens.pipeline.surveys.registry import list_surveys
@@ -35,7 +36,7 @@ def run_list(args: argparse.Namespace) -> Outcome:
         survey = entry.survey
         if survey is None:
             facts.append({"name": entry.name, "origin": entry.origin, "error": entry.error})
-            table.add_row(entry.name, f"[red]{entry.error}", "", "", entry.origin)
+            table.add_row(entry.name, f"[red]{escape(entry.error)}", "", "", entry.origin)
             continue
         facts.append(
             {
@@ -62,6 +63,7 @@ def run_check(args: argparse.Namespace) -> Outcome:
     """One definition, and its files where a source is given."""
     from dataclasses import asdict
 
+    from rich.markup import escape
     from rich.table import Table
 
     from equilens.pipeline.surveys.check import check_survey
@@ -72,7 +74,7 @@ def run_check(args: argparse.Namespace) -> Outcome:
     table = Table("", "subject", "finding", box=None, pad_edge=False)
     for finding in findings:
         level = f"[{colours[finding.level]}]{finding.level}"
-        table.add_row(level, finding.subject, finding.message)
+        table.add_row(level, escape(finding.subject), escape(finding.message))
     failed = any(finding.level == "error" for finding in findings)
     facts = {"survey": survey.name, "ok": not failed, "findings": [asdict(f) for f in findings]}
     return Outcome(facts, table, FAILED if failed else DONE)

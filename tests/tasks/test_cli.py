@@ -54,6 +54,14 @@ def test_the_version_is_quick_and_loads_nothing_heavy():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_showing_and_exporting_take_no_torch():
+    code = (
+        "import sys; import equilens.pipeline.report.mosaics, equilens.pipeline.scores; "
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 def test_exit_codes_reach_the_shell(tmp_path):
     wrong = command("surveys", "check", "no-such-survey")
     assert wrong.returncode == 2

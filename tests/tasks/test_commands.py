@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,12 @@ from astropy.io import fits
 from astropy.table import Table
 
 from equilens.catalogs.submission import read_submission
+from equilens.models import InputSpec, build_finder, save_checkpoint
+from equilens.pipeline.demo import DemoFolder, _samples
 from equilens.pipeline.scores import ScoreStore
+from equilens.pipeline.scoring import score
 from equilens.pipeline.stores import CutoutStore
+from equilens.tasks.commands import show
 
 SAMPLE = Path(__file__).resolve().parents[2] / "pipeline" / "sample"
 
@@ -94,6 +99,13 @@ def test_ingest_map_states_everything(equilens_json, equilens, tmp_path):
     code, facts = equilens_json(*words)
     assert (code, facts["nside"], facts["frame"], facts["made_now"]) == (0, 64, "galactic", True)
     assert equilens_json(*words)[1]["made_now"] is False
+    for other in ((*words[:-1], "K"), ("ingest-map", tmp_path / source.name, *words[2:])):
+        shutil.copy(source, tmp_path)
+        with open(tmp_path / source.name, "ab") as file:
+            file.write(bytes(2880))
+        code, _, err = equilens(*other)
+        assert code == 1
+        assert "--replace" in err
 
 
 def test_simulate_again_is_nothing_and_otherwise_is_refused(equilens_json, equilens, made):
@@ -113,6 +125,11 @@ def test_train(equilens_json, equilens, made, tmp_path):
     assert (code, facts["made_now"]) == (0, True)
     assert Path(facts["weights"]).exists()
     assert equilens_json(*words)[1]["made_now"] is False
+    code, _, err = equilens(*words[:-2], "--batch-size", "32")
+    assert code == 1
+    assert "config.batch_size: 16 there, 32 asked" in err
+    assert "--replace" in err
+    assert equilens_json(*words[:-2], "--batch-size", "32", "--replace")[1]["made_now"] is True
     code, _, err = equilens("train", "--survey", "euclid-mer", *words[3:])
     assert code == 2
     assert "bologna-space" in err
@@ -122,8 +139,6 @@ def test_score_goes_on_and_refuses_other_scores(equilens_json, equilens, made, t
     words = ("score", made / "sim.zarr", "--out", made / "scores.zarr", "--model")
     code, facts = equilens_json(*words, made / "untrained.safetensors")
     assert (code, facts["n_objects"], facts["n_quarantined"]) == (0, 48, 0)
-    from equilens.models import InputSpec, build_finder, save_checkpoint
-
     other = save_checkpoint(
         tmp_path / "other.safetensors",
         build_finder("d4-resnet-nano", InputSpec(("VIS",), 0.1), seed=9),
@@ -132,8 +147,9 @@ def test_score_goes_on_and_refuses_other_scores(equilens_json, equilens, made, t
     code, _, err = equilens(*words, other)
     assert code == 1
     assert "--replace" in err
+    assert equilens(*words, other, "--batch-size", "33")[0] == 2
     code, _, err = equilens(*words, "no-such-network")
-    assert code == 1
+    assert code == 2
     assert "no-such-network" in err
 
 
@@ -164,7 +180,7 @@ def test_export_in_every_format(equilens_json, made, tmp_path):
     assert (code, facts["n_candidates"]) == (0, 3)
 
 
-def test_show(equilens_json, equilens, made, tmp_path):
+def test_show(equilens_json, equilens, made, tmp_path, monkeypatch):
     store = CutoutStore(made / "sim.zarr")
     name = store.table()["id"][5].as_py()
     words = ("show", name, made / "sim.zarr", "--scores", made / "scores.zarr")
@@ -177,10 +193,28 @@ def test_show(equilens_json, equilens, made, tmp_path):
     known = batch.images[0, 0][~batch.mask[0, 0]]
     assert facts["bands"][0]["sum_njy"] == pytest.approx(float(known.sum(dtype=float)))
     assert (tmp_path / "cutout.png").read_bytes().startswith(b"\x89PNG")
+    # stdout is no terminal here, so there is no picture of characters in it
+    code, out, _ = equilens(*words)
+    assert (code, "▀" in out) == (0, False)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     code, out, _ = equilens(*words)
     assert code == 0
     assert "▀" in out
     assert "store fingerprint" in out
+
+
+def test_show_keeps_a_column_of_the_user_apart_from_the_score():
+    shown = show._shown({"id": "a", "score": 1.5, "columns": {"score": 7, "tract": 3}, "bands": []})
+    assert shown == {"id": "a", "score": 1.5, "user score": 7, "tract": 3}
+
+
+def test_text_of_the_user_is_no_markup(capsys):
+    from rich.console import Console
+
+    Console(width=200).print(show._fact_table({"columns": {"note": "[/x] [red]", "[b]": 1}}))
+    printed = capsys.readouterr().out
+    assert "[/x] [red]" in printed
+    assert "[b]" in printed
 
 
 def test_models(equilens_json, equilens):
@@ -190,7 +224,9 @@ def test_models(equilens_json, equilens):
     assert by_name["d4-resnet-nano"]["macs"] > 1e6
     assert by_name["plain-resnet-nano"]["parameters"] > by_name["d4-resnet-nano"]["parameters"]
     assert all(len(weights["sha256"]) == 64 for weights in facts["weights"])
-    assert "d4-resnet-small" in equilens("models")[1]
+    printed = equilens("models")[1]
+    assert "d4-resnet-small" in printed
+    assert all(weights["name"] in printed for weights in facts["weights"])
 
 
 def test_lenscat_renew(equilens_json, equilens, tmp_path):
@@ -263,10 +299,33 @@ def test_challenge_run_with_a_key_of_other_objects(equilens, space_files, made):
     assert equilens(*words)[0] == 3
 
 
+def test_challenge_run_of_other_files_is_refused(equilens, space_files, made):
+    words = ("challenge", "run", space_files / "challenge", "--set", "space", "--tolerance", "1")
+    words = (*words, "--model", made / "untrained.safetensors", "--out", space_files / "out")
+    assert equilens(*words)[0] == 0
+    assert equilens(*words)[0] == 0
+    other = shutil.copytree(space_files / "challenge", space_files / "other")
+    next(other.rglob("*100001.fits")).unlink()
+    code, _, err = equilens(*words[:2], other, *words[3:])
+    assert code == 1
+    assert "--replace" in err
+    next((space_files / "challenge").rglob("*100001.fits")).unlink()
+    assert equilens(*words)[0] == 1
+    assert equilens(*words, "--replace")[0] == 0
+    submission = read_submission(space_files / "out" / "submission.csv")
+    assert sorted(submission.ids) == [str(100002 + k) for k in range(5)]
+
+
+def test_challenge_run_without_a_network_reads_no_file(equilens, space_files):
+    words = ("challenge", "run", space_files / "challenge", "--set", "space")
+    code, _, err = equilens(*words, "--model", "no-such-network", "--out", space_files / "out")
+    assert code == 2
+    assert "no-such-network" in err
+    assert not (space_files / "out").exists()
+
+
 @pytest.fixture
 def euclid_weights(tmp_path):
-    from equilens.models import InputSpec, build_finder, save_checkpoint
-
     spec = InputSpec(("VIS", "NIR_Y", "NIR_J", "NIR_H"), 0.1)
     path = tmp_path / "untrained.safetensors"
     return save_checkpoint(path, build_finder("d4-resnet-nano", spec), {})
@@ -280,6 +339,7 @@ def test_demo(equilens_json, tmp_path, euclid_weights):
     assert facts["n_objects"] == {"euclid": 12, "des": 23, "simulated": 64}
     assert facts["quarantined"] == {"truncated": 1, "all-nan": 1, "duplicate-id": 1}
     assert facts["n_candidates"] == 12
+    assert set(facts["intervals"]) >= {"auroc", "tpr0", "tpr10"}
     for name in ("report.html", "candidates.vot", "metrics.json", "quarantine.csv"):
         assert (out / name).stat().st_size > 100
     table = Table.read(out / "candidates.fits")
@@ -287,6 +347,12 @@ def test_demo(equilens_json, tmp_path, euclid_weights):
     page = (out / "report.html").read_text()
     assert "duplicate-id" in page
     assert 'src="http' not in page
+    bands = InputSpec(("g", "r", "i", "z", "Y"), 0.263, (91, 91))
+    des = save_checkpoint(tmp_path / "des.safetensors", build_finder("d4-resnet-nano", bands), {})
+    score(out / "stores" / "des.zarr", des, out / "stores" / "des.scores.zarr")
+    counts = {s.store.survey_name: s.n_candidates for s in _samples(DemoFolder(out))[:2]}
+    assert counts == {"euclid-mer": 12, "des-cube": None}
+    shutil.rmtree(out / "stores" / "des.scores.zarr")
     stores = {p: p.stat().st_mtime_ns for p in (out / "stores").rglob("_manifest.json")}
     shutil.rmtree(out / "stores" / "des.zarr")
     code, again = equilens_json(*words)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -10,9 +11,11 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from equilens.models.inputs import InputSpec
+from equilens.pipeline.challenge import submission_scores
 from equilens.pipeline.errors import EvaluationError
 from equilens.pipeline.evaluation import evaluate, fpr_threshold
 from equilens.pipeline.quarantine import QuarantineRow, write_quarantine
+from equilens.pipeline.scores import ScoreStore
 from equilens.pipeline.scoring import score
 from equilens.pipeline.toy import toy_cutouts, write_mean_network, write_toy_store
 
@@ -76,6 +79,21 @@ def test_a_quarantined_lens_counts_as_missed(scored, known, tmp_path):
     assert report["n_lenses"] == 110
     assert report["tpr0"] == pytest.approx(whole["tpr0"] * 100 / 110)
     assert report["auroc"] == pytest.approx(whole["auroc"] * 100 / 110)
+
+
+def test_an_object_merged_into_another_sighting_has_its_score(scored, known, tmp_path):
+    store = shutil.copytree(scored, tmp_path / "scores.zarr")
+    ids = ScoreStore(store).ids()
+    (store / "merged.csv").write_text(f"id,kept_id,separation_arcsec,file\nagain,{ids[0]},0.1,\n")
+    again = QuarantineRow("again", "", "", "", "")
+    report = evaluate(store, write_key(tmp_path / "key.csv", known[0], [again]), tmp_path / "out")
+    assert (report["n_merged"], report["n_absent"], report["n_quarantined"]) == (1, 0, 0)
+    scores = ScoreStore(store).combined()
+    labels = np.append(known[0], 1)
+    assert report["auroc"] == pytest.approx(roc_auc_score(labels, np.append(scores, scores[0])))
+    assert evaluate(store, None, tmp_path / "own")["n_merged"] == 0
+    names, values, n_lowest = submission_scores(ScoreStore(store), [])
+    assert (names[-1], values[-1], n_lowest) == ("again", scores[0], 0)
 
 
 def test_a_key_of_strangers_is_refused(scored, known, tmp_path):

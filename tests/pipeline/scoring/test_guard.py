@@ -1,5 +1,7 @@
 """The guard refuses what cannot work and names, object by object, what was never trained on."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -8,7 +10,7 @@ from equilens.models.inputs import InputSpec
 from equilens.models.networks import build_finder
 from equilens.pipeline.domain import TrainingDomain, measure_domain
 from equilens.pipeline.errors import DomainError
-from equilens.pipeline.guard import describe_outside, guard
+from equilens.pipeline.guard import describe_outside, guard, match_bands
 from equilens.pipeline.scores import ScoreStore
 from equilens.pipeline.scoring import score
 from equilens.pipeline.toy import toy_cutouts, write_toy_store
@@ -139,3 +141,10 @@ def test_flags_and_words_reach_the_scores(domain, tmp_path):
     scores = ScoreStore(tmp_path / "out.zarr")
     assert np.flatnonzero(scores.flags() & 512).tolist() == [4]
     assert np.isfinite(scores.scores()).all()
+
+
+def test_only_the_band_that_no_other_name_covers_is_called_absent(domain):
+    store = SimpleNamespace(path="s", survey_name="panstarrs1", band_names=tuple("grizy"))
+    wanted = TrainingDomain.from_dict({**domain.to_dict(), "generic": ("r", "u")})
+    with pytest.raises(DomainError, match="needs R U and U is not there"):
+        match_bands(store, ("R", "U"), wanted)
