@@ -119,6 +119,7 @@ def score(
         claim_path(plan.out, plan.identity, replace)
         todo = plan.missing_blocks(workers)
         if todo:
+            _refuse_damaged(plan.store)
             task = plan.task(device)
             with _unchanged_threads():
                 for stats in _run(task, todo, plan.store.n_objects, scheduler, workers):
@@ -138,6 +139,16 @@ def score(
         notes=plan.report.notes,
         seconds=time.monotonic() - began,
     )
+
+
+def _refuse_damaged(store: CutoutStore) -> None:
+    """A flipped byte decodes to other pixels without a word; the manifest's checksums know."""
+    damaged = store.verify()
+    if damaged:
+        raise ScoringError(
+            f"{store.path}: shards {damaged} do not match the checksums of the manifest: make the "
+            "store again with --replace"
+        )
 
 
 @dataclass(frozen=True)

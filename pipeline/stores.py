@@ -48,7 +48,7 @@ def read_manifest(path: Path | str, kind: str) -> dict[str, Any]:
     file = path / MANIFEST
     if not file.exists():
         raise StoreError(
-            f"{path} has no {MANIFEST}: it was never finished; make it again with --replace"
+            f"{path} has no {MANIFEST}: it was never finished; run the command that makes it again"
         )
     manifest = json.loads(file.read_text())
     if manifest.get("kind") != kind:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
@@ -45,7 +46,10 @@ def manifest_refs(survey: Survey, path: Path) -> Iterator[ObjectRef]:
 
 
 def read_table(path: Path, text: tuple[str, ...] = ("id", "path")) -> pa.Table:
-    """Read a CSV or Parquet table; the columns named in `text` stay text, so 007 stays 007.
+    """Read a CSV or Parquet table.
+
+    The columns named in `text` stay text, and so does every column of a CSV file in which a number
+    begins with a needless zero: tract 00007 stays 00007.
 
     Raises
     ------
@@ -55,12 +59,25 @@ def read_table(path: Path, text: tuple[str, ...] = ("id", "path")) -> pa.Table:
     try:
         if path.suffix.lower() == ".parquet":
             return pa.parquet.read_table(path)
-        options = pa.csv.ConvertOptions(
-            column_types={name: pa.string() for name in text}, strings_can_be_null=False
-        )
-        return pa.csv.read_csv(path, convert_options=options)
+        table = _read_csv(path, text)
+        whole = [f.name for f in table.schema if pa.types.is_integer(f.type)]
+        if not whole:
+            return table
+        written = _read_csv(path, (*text, *whole))
+        padded = [name for name in whole if _has_leading_zeros(written.column(name))]
+        return _read_csv(path, (*text, *padded)) if padded else table
     except (OSError, pa.ArrowInvalid, pa.ArrowKeyError) as error:
         raise SurveyError(f"table {path}: can not be read: {error}") from None
+
+
+def _read_csv(path: Path, text: tuple[str, ...]) -> pa.Table:
+    types = {name: pa.string() for name in text}
+    options = pa.csv.ConvertOptions(column_types=types, strings_can_be_null=False)
+    return pa.csv.read_csv(path, convert_options=options)
+
+
+def _has_leading_zeros(column: pa.ChunkedArray) -> bool:
+    return pc.any(pc.match_substring_regex(column, r"^[+-]?0[0-9]")).as_py() or False
 
 
 def _rows(survey: Survey, table: pa.Table, root: Path, banded: list[str]) -> Iterator[ObjectRef]:

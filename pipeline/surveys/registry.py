@@ -14,6 +14,7 @@ from equilens.pipeline.surveys.loading import load_survey
 from equilens.pipeline.surveys.survey import Survey
 
 GROUP = "equilens.surveys"
+OWN_DISTRIBUTION = "equilens"
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,14 @@ class SurveyEntry:
 
 def list_surveys() -> tuple[SurveyEntry, ...]:
     """All registered surveys by name; a broken plugin is an entry with its error."""
-    return tuple(_load(point) for point in _points())
+    shown = [_load(point) for point in _points()]
+    taken = [
+        SurveyEntry(point.name, _origin(point), None, f"{OWN_DISTRIBUTION} has a survey so named")
+        for point in entry_points(group=GROUP)
+        if _origin(point) != OWN_DISTRIBUTION
+        and any(entry.name == point.name and entry.origin == OWN_DISTRIBUTION for entry in shown)
+    ]
+    return tuple(sorted((*shown, *taken), key=lambda entry: entry.name))
 
 
 def get_survey(name_or_path: str | Path) -> Survey:
@@ -65,14 +73,20 @@ def get_survey(name_or_path: str | Path) -> Survey:
 
 def _points() -> list[EntryPoint]:
     found: dict[str, EntryPoint] = {}
-    # an editable install can be listed twice; the first of a name counts, as on sys.path
-    for point in entry_points(group=GROUP):
+    # an editable install can be listed twice; the first of a name counts, as on sys.path, but no
+    # plugin takes the name of a survey that is in the tree
+    points = entry_points(group=GROUP)
+    for point in sorted(points, key=lambda point: _origin(point) != OWN_DISTRIBUTION):
         found.setdefault(point.name, point)
     return sorted(found.values(), key=lambda point: point.name)
 
 
+def _origin(point: EntryPoint) -> str:
+    return point.dist.name if point.dist is not None else "?"
+
+
 def _load(point: EntryPoint) -> SurveyEntry:
-    origin = point.dist.name if point.dist is not None else "?"
+    origin = _origin(point)
     try:
         loaded = point.load()
         survey = loaded() if callable(loaded) else loaded

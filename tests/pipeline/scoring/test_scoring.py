@@ -16,6 +16,7 @@ from equilens.pipeline.errors import ScoringError, StoreError
 from equilens.pipeline.quarantine import QuarantineRow, read_quarantine, write_quarantine
 from equilens.pipeline.scores import ScoreStore, block_file
 from equilens.pipeline.scoring import SMALL_BLOCK, score
+from equilens.pipeline.shards import shard_file
 from equilens.pipeline.stores import MANIFEST, CutoutStore
 from equilens.pipeline.toy import toy_cutouts, write_mean_network, write_toy_store
 
@@ -121,6 +122,16 @@ def test_an_interrupted_run_goes_on_with_what_is_missing(cutouts, weights, score
     assert block_file(copy, 0).stat().st_mtime_ns == kept
     np.testing.assert_array_equal(ScoreStore(copy).scores(), whole)
     assert ScoreStore(copy).fingerprint == ScoreStore(scored.path).fingerprint
+
+
+def test_cutouts_that_a_byte_was_flipped_in_are_not_scored(weights, tmp_path):
+    store = write_toy_store(tmp_path / "toy.zarr", toy_cutouts(20))
+    file = shard_file(store.path, "images", 0)
+    damaged = bytearray(file.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    file.write_bytes(damaged)
+    with pytest.raises(ScoringError, match=r"shards \[0\] do not match the checksums"):
+        score(store.path, weights, tmp_path / "scores.zarr")
 
 
 @pytest.mark.parametrize("finished", [True, False])

@@ -13,6 +13,7 @@ from astropy.io import fits
 
 from equilens.pipeline.errors import RejectedObject, SurveyError
 from equilens.pipeline.surveys import get_survey
+from equilens.pipeline.surveys.manifests import read_table
 from equilens.pipeline.surveys.synthetic import write_objects
 
 GROUND = get_survey("bologna-ground")
@@ -137,6 +138,16 @@ def test_manifest_carries_columns_positions_and_text_ids(tmp_path):
     assert second.columns["comment"] == ""
     assert (LSST.read(first).ra, LSST.read(first).columns["grade"]) == (349.5, "A")
     assert LSST.read(second).ra == pytest.approx(150.02)
+
+
+def test_numbers_that_begin_with_zero_stay_text(tmp_path):
+    (tmp_path / "m.csv").write_text(
+        "id,path,tract,visit\n007,a.fits,00001,10\n008,b.fits,12345,0\n"
+    )
+    table = read_table(tmp_path / "m.csv")
+    assert table.column("id").to_pylist() == ["007", "008"]
+    assert table.column("tract").to_pylist() == ["00001", "12345"]
+    assert table.column("visit").to_pylist() == [10, 0]
 
 
 def test_manifest_without_ids_takes_them_from_file_names(tmp_path):

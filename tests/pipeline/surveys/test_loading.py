@@ -152,3 +152,13 @@ def test_check_tries_the_files(tmp_path):
 def test_a_layout_without_image_extensions_is_refused():
     with pytest.raises(SurveyError, match="needs image"):
         Layout("extensions", "{id}.fits")
+
+
+def test_no_plugin_takes_the_name_of_a_survey_in_the_tree(monkeypatch):
+    foreign = EntryPoint("euclid-mer", f"{__name__}:explode", registry.GROUP)
+    own = tuple(registry.entry_points(group=registry.GROUP))
+    monkeypatch.setattr(registry, "entry_points", lambda group: (foreign, *own))
+    assert get_survey("euclid-mer").shape == (101, 101)
+    rows = [entry for entry in list_surveys() if entry.name == "euclid-mer"]
+    assert [entry.error == "" for entry in rows] == [True, False]
+    assert "equilens has a survey so named" in rows[1].error
