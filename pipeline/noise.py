@@ -34,7 +34,7 @@ CAP, CAP_SLOPE = 1.05, 16
 # a block with a smaller share of its differences unmasked says too little
 MIN_COVERAGE = 0.3
 # planes worked on at once: they fit the processor's cache
-PLANES_AT_ONCE = 4
+PLANES_AT_ONCE = 8
 
 
 def background_noise(images: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -99,7 +99,7 @@ class CutoutWriter:
                 f"every batch must carry the columns {sorted(self._facts[0].columns)}, "
                 f"got {sorted(batch.columns)}"
             )
-        self._shards.add({"images": batch.images, "mask": np.packbits(batch.mask, axis=-1)})
+        self._shards.add({"images": batch.images, "mask": _packed(batch.mask)})
         empty = np.empty((len(batch), expected[0], 0, 0))
         self._facts.append(CutoutBatch(**{**vars(batch), "images": empty, "mask": empty}))
 
@@ -215,6 +215,13 @@ class CutoutWriter:
             )
             array[:] = values
         return fingerprint({name: _digest(values) for name, values in arrays.items()})
+
+
+def _packed(mask: np.ndarray) -> np.ndarray:
+    """Eight pixels a byte along x; most masks are empty, and need no packing."""
+    if mask.any():
+        return np.packbits(mask, axis=-1)
+    return np.zeros((*mask.shape[:-1], -(-mask.shape[-1] // 8)), dtype=np.uint8)
 
 
 def _digest(values: np.ndarray) -> str:

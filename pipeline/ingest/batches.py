@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,13 +49,31 @@ class BatchResult:
         return CutoutBatch(images=images[:n], mask=mask[:n], columns=self.columns, **self.facts)
 
 
+@dataclass(frozen=True)
+class _Filed:
+    """What stays of a raw cutout: a batch of their pixels would fill the memory."""
+
+    id: str
+    ra: float
+    dec: float
+    source_file: str
+    source_checksum: str
+    n_bytes: int
+    columns: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, raw: RawCutout) -> _Filed:
+        source, checksum = raw.source_file, raw.source_checksum
+        return cls(raw.id, raw.ra, raw.dec, source, checksum, raw.n_bytes, raw.columns)
+
+
 @dataclass
 class _Accepted:
-    raw: list[RawCutout] = field(default_factory=list)
+    filed: list[_Filed] = field(default_factory=list)
     known: list[Calibrated] = field(default_factory=list)
 
     def __len__(self) -> int:
-        return len(self.raw)
+        return len(self.filed)
 
 
 def read_each(survey: Survey, refs: Iterable[ObjectRef]) -> Iterator[Outcome]:
@@ -100,13 +118,13 @@ def gather_batch(
         except Exception as error:  # as in `read_each`
             rejected.append(QuarantineRow.of(ref.id, _unexpected(error), ref.source_file))
         else:
-            # the pixels are in the arrays now; a batch of raw ones would fill the memory
-            accepted.raw.append(_without_pixels(outcome))
+            accepted.filed.append(_Filed.of(outcome))
             accepted.known.append(known)
     noise, methods, silent = _measure_noise(survey, accepted, images, mask)
     facts = _facts(survey, accepted, noise, methods)
     columns = {
-        name: _objects([raw.columns.get(name) for raw in accepted.raw]) for name in column_names
+        name: _objects([filed.columns.get(name) for filed in accepted.filed])
+        for name in column_names
     }
     if silent.any():
         rejected += _reject_silent(survey, accepted, noise, silent)
@@ -114,20 +132,14 @@ def gather_batch(
         images[: len(keep)], mask[: len(keep)] = images[keep], mask[keep]
         facts = {name: values[keep] for name, values in facts.items()}
         columns = {name: values[keep] for name, values in columns.items()}
-    n_masked = np.count_nonzero(mask[: len(facts["ids"])], axis=(1, 2, 3))
-    n_bytes = {raw.source_file: raw.n_bytes for raw in accepted.raw}
+    # object by object, which is ten times faster than along axes
+    n_masked = np.array([np.count_nonzero(part) for part in mask[: len(facts["ids"])]], dtype=int)
+    n_bytes = {filed.source_file: filed.n_bytes for filed in accepted.filed}
     return BatchResult(facts, columns, rejected, n_masked, n_bytes)
 
 
 def _unexpected(error: Exception) -> RejectedObject:
     return UNEXPECTED_ERROR.broken(f"{type(error).__name__}: {error}")
-
-
-def _without_pixels(raw: RawCutout) -> RawCutout:
-    empty = np.empty((len(raw.band_present), 0, 0), dtype=np.float32)
-    return RawCutout(
-        **{**vars(raw), "images": empty, "mask": empty.astype(bool), "rms": None, "psf": ()}
-    )
 
 
 def _measure_noise(
@@ -151,12 +163,15 @@ def _measure_noise(
     typical = np.broadcast_to([band.noise_njy for band in survey.bands], noise.shape)
     noise[unmeasured], method[unmeasured] = typical[unmeasured], TYPICAL
     silent = np.asarray((present & (noise <= 0)).any(axis=1))
-    text = [_describe(bands, used, here) for used, here in zip(method, present, strict=True)]
+    text = [
+        _describe(bands, used, here)
+        for used, here in zip(method.tolist(), present.tolist(), strict=True)
+    ]
     return noise, np.array(text, dtype=object), silent
 
 
-def _describe(bands: Sequence[str], methods: np.ndarray, present: np.ndarray) -> str:
-    used = set(methods[present])
+def _describe(bands: Sequence[str], methods: list[str], present: list[bool]) -> str:
+    used = {method for method, here in zip(methods, present, strict=True) if here}
     if len(used) == 1:
         return used.pop()
     return " ".join(f"{b}:{m}" for b, m, here in zip(bands, methods, present, strict=True) if here)
@@ -167,24 +182,24 @@ def _reject_silent(
 ) -> list[QuarantineRow]:
     rows = []
     for i in np.flatnonzero(silent):
-        raw, names = accepted.raw[i], np.array(survey.band_names)[noise[i] <= 0]
-        rejection = ZERO_NOISE.broken(f"noise is 0 in {', '.join(names)}", raw.source_file)
-        rows.append(QuarantineRow.of(raw.id, rejection))
+        filed, names = accepted.filed[i], np.array(survey.band_names)[noise[i] <= 0]
+        rejection = ZERO_NOISE.broken(f"noise is 0 in {', '.join(names)}", filed.source_file)
+        rows.append(QuarantineRow.of(filed.id, rejection))
     return rows
 
 
 def _facts(
     survey: Survey, accepted: _Accepted, noise: np.ndarray, methods: np.ndarray
 ) -> dict[str, np.ndarray]:
-    n, raws, known = len(accepted), accepted.raw, accepted.known
+    n, filed, known = len(accepted), accepted.filed, accepted.known
     per_band = (n, len(survey.bands))
     from_plane = np.array([FROM_PLANE in method for method in methods], dtype=bool)
     flags = np.array([entry.flags for entry in known], dtype=np.uint32)
     flags[from_plane] |= np.uint32(CutoutFlag.NOISE_FROM_RMS)
     return {
-        "ids": _objects([raw.id for raw in raws]),
-        "ra": np.array([raw.ra for raw in raws], dtype=np.float64),
-        "dec": np.array([raw.dec for raw in raws], dtype=np.float64),
+        "ids": _objects([entry.id for entry in filed]),
+        "ra": np.array([entry.ra for entry in filed], dtype=np.float64),
+        "dec": np.array([entry.dec for entry in filed], dtype=np.float64),
         "noise_njy": noise.astype(np.float32),
         "noise_method": methods,
         "psf_fwhm_arcsec": np.array(
@@ -194,8 +209,8 @@ def _facts(
         "band_present": np.array([e.band_present for e in known], dtype=bool).reshape(per_band),
         "flags": flags,
         "wcs_header": _objects([entry.wcs_header for entry in known]),
-        "source_file": _objects([raw.source_file for raw in raws]),
-        "source_checksum": _objects([raw.source_checksum for raw in raws]),
+        "source_file": _objects([entry.source_file for entry in filed]),
+        "source_checksum": _objects([entry.source_checksum for entry in filed]),
     }
 
 

@@ -32,14 +32,14 @@ class Calibrated:
 
     Attributes
     ----------
-    flags : see `CutoutFlag`
+    flags : bits of `CutoutFlag`
     band_present : False where a band holds nothing to look at
     noise_njy : from the noise plane; NaN where there is none
     psf_fwhm_arcsec : from the PSF image, else the survey's typical width
     wcs_header : moved along with the pixels
     """
 
-    flags: CutoutFlag
+    flags: int
     band_present: np.ndarray
     noise_njy: np.ndarray
     psf_fwhm_arcsec: np.ndarray
@@ -76,7 +76,8 @@ def calibrate(raw: RawCutout, survey: Survey, images: np.ndarray, mask: np.ndarr
     counts = raw.images[(..., *window.source)]
     factor = _factors(raw)
     window.place(raw.mask, mask, True)
-    present = _usable_bands(raw, survey, counts, mask[inner])
+    clean = not mask.any()
+    present = _usable_bands(raw, survey, counts, None if clean else mask[inner])
     _refuse_identical_bands(raw, survey, counts, present)
     if window.padded:
         images[...] = 0
@@ -84,7 +85,8 @@ def calibrate(raw: RawCutout, survey: Survey, images: np.ndarray, mask: np.ndarr
     np.multiply(counts, factor[:, None, None], out=images[inner], casting="same_kind")
     if not present.all():
         mask[~present] = True
-    if mask.any():
+        clean = False
+    if not clean:
         images[mask] = 0
     _clear_wild_pixels(images, mask)
     noise = np.full(len(present), np.nan)
@@ -110,17 +112,21 @@ def _factors(raw: RawCutout) -> np.ndarray:
 
 
 def _usable_bands(
-    raw: RawCutout, survey: Survey, counts: np.ndarray, mask: np.ndarray
+    raw: RawCutout, survey: Survey, counts: np.ndarray, mask: np.ndarray | None
 ) -> np.ndarray:
-    """Bands with something to see: what is masked all over or does not vary holds no sky."""
-    masked = np.asarray(mask.any(axis=(-2, -1)))
+    """Bands with something to see: what is masked all over or does not vary holds no sky.
+
+    `mask` is None where no pixel is masked.
+    """
     covered = raw.band_present.copy()
-    if masked.any():
-        covered[masked] &= ~mask[masked].all(axis=(-2, -1))
+    if mask is not None:
+        covered &= ~mask.all(axis=(-2, -1))
     if not covered.any():
         raise ALL_MASKED.broken("no pixel of the cutout carries sky", raw.source_file)
-    constant = _constant_bands(counts, mask, covered, masked)
+    constant = _constant_bands(counts, mask, covered)
     present = covered & ~constant
+    if present.all():
+        return present
     n_missing = len(present) - np.count_nonzero(present)
     if n_missing > survey.max_missing_bands:
         rule = CONSTANT_IMAGE if constant.any() else MISSING_BAND
@@ -130,15 +136,14 @@ def _usable_bands(
     return present
 
 
-def _constant_bands(
-    counts: np.ndarray, mask: np.ndarray, covered: np.ndarray, masked: np.ndarray
-) -> np.ndarray:
+def _constant_bands(counts: np.ndarray, mask: np.ndarray | None, covered: np.ndarray) -> np.ndarray:
     """Bands whose unmasked pixels are all equal; a look at one row spares most of the work."""
     row = counts[:, counts.shape[1] // 2]
-    suspect = covered & ((row == row[:, :1]).all(axis=-1) | masked)
+    alike = (row == row[:, :1]).all(axis=-1)
+    suspect = covered & (alike if mask is None else alike | mask.any(axis=(-2, -1)))
     constant = np.zeros(len(counts), dtype=bool)
     for band in np.flatnonzero(suspect):
-        values = counts[band][~mask[band]]
+        values = counts[band] if mask is None else counts[band][~mask[band]]
         constant[band] = values.min() == values.max()
     return constant
 
@@ -163,17 +168,18 @@ def _refuse_identical_bands(
             raise IDENTICAL_BANDS.broken(f"bands {names} are equal to the byte", raw.source_file)
 
 
-def _flags(raw: RawCutout, window: Window, present: np.ndarray, mask: np.ndarray) -> CutoutFlag:
+def _flags(raw: RawCutout, window: Window, present: np.ndarray, mask: np.ndarray) -> int:
     y, x = mask.shape[-2] // 2, mask.shape[-1] // 2
-    conditions = {
-        CutoutFlag.MISSING_BAND: not present.all(),
-        CutoutFlag.PADDED: window.padded,
-        CutoutFlag.CROPPED: window.cropped,
-        CutoutFlag.NO_POSITION: not (isfinite(raw.ra) and isfinite(raw.dec)),
-        CutoutFlag.ZEROPOINT_DECLARED: raw.zeropoint_declared,
-        CutoutFlag.MASKED_CENTRE: mask[present, y - 1 : y + 2, x - 1 : x + 2].any(),
-    }
-    return CutoutFlag(raw.flags | sum(flag for flag, holds in conditions.items() if holds))
+    centre = mask[:, y - 1 : y + 2, x - 1 : x + 2]
+    conditions = (
+        (CutoutFlag.MISSING_BAND, not present.all()),
+        (CutoutFlag.PADDED, window.padded),
+        (CutoutFlag.CROPPED, window.cropped),
+        (CutoutFlag.NO_POSITION, not (isfinite(raw.ra) and isfinite(raw.dec))),
+        (CutoutFlag.ZEROPOINT_DECLARED, raw.zeropoint_declared),
+        (CutoutFlag.MASKED_CENTRE, centre.any(axis=(1, 2))[present].any()),
+    )
+    return raw.flags | sum(flag for flag, holds in conditions if holds)
 
 
 def _psf_widths(raw: RawCutout, survey: Survey) -> np.ndarray:

@@ -26,14 +26,17 @@ from equilens.pipeline.surveys.survey import Survey
 
 SLOT_BYTES = 32 * 2**20
 MAX_BATCH = 256
+# whole chunks of a store are encoded where they lie
+CHUNK = 16
 # small work is done before a worker has even started
 IN_PROCESS_BELOW = 512
 
 
 def batch_size(survey: Survey) -> int:
-    """Objects a batch: about 32 MiB of pixels."""
+    """Objects a batch: about 32 MiB of pixels, in whole chunks where they fit."""
     ny, nx = survey.shape
-    return min(MAX_BATCH, max(1, SLOT_BYTES // (5 * len(survey.bands) * ny * nx)))
+    n = min(MAX_BATCH, max(1, SLOT_BYTES // (5 * len(survey.bands) * ny * nx)))
+    return n - n % CHUNK if n > CHUNK else n
 
 
 def read_here(
