@@ -177,7 +177,7 @@ def _flags(raw: RawCutout, window: Window, present: np.ndarray, mask: np.ndarray
         (CutoutFlag.CROPPED, window.cropped),
         (CutoutFlag.NO_POSITION, not (isfinite(raw.ra) and isfinite(raw.dec))),
         (CutoutFlag.ZEROPOINT_DECLARED, raw.zeropoint_declared),
-        (CutoutFlag.MASKED_CENTRE, centre.any(axis=(1, 2))[present].any()),
+        (CutoutFlag.MASKED_CENTRE, centre[present].any()),
     )
     return raw.flags | sum(flag for flag, holds in conditions if holds)
 
