@@ -101,7 +101,7 @@ def read_fits(path: Path | str, engine: Engine = "auto", max_bytes: int = MAX_BY
     RejectedObject
         If the file is missing, no FITS file, truncated, damaged or larger than allowed.
     """
-    path = Path(path)
+    path = path if isinstance(path, Path) else Path(path)
     try:
         raw = _read_bytes(path, max_bytes)
         checksum = hashlib.sha256(raw).hexdigest()

@@ -10,10 +10,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
+
+from equilens.pipeline.fits.cards import Cards
 
 _KEYWORDS = [
     "CTYPE1",
@@ -44,6 +47,11 @@ _NEEDED = ("CTYPE1", "CTYPE2", "CRPIX1", "CRPIX2", "CRVAL1", "CRVAL2")
 _OLD_MATRIX = {f"PC00{i}00{j}": f"PC{i}_{j}" for i in (1, 2) for j in (1, 2)}
 _SCALED_MATRIX = {"PC1_1", "PC1_2", "PC2_1", "PC2_2", "CDELT1", "CDELT2", "CROTA2"}
 _DISTORTION = re.compile(r"(?:A|B|AP|BP)_(?:ORDER|\d+_\d+)|PV\d_\d+")
+_BESIDE_REFERENCE = (
+    *(key for key in _KEYWORDS if not key.startswith("CRVAL")),
+    *(*_OLD_MATRIX, "RADECSYS", "PV1_1", "PV2_1"),
+)
+_REFERENCE = re.compile(r"^CRVAL1  = ([^'\s]+)\nCRVAL2  = ([^'\s]+)$", re.MULTILINE)
 _NO_POSITION = (math.nan, math.nan)
 
 
@@ -52,6 +60,31 @@ def wcs_text(cards: Mapping[str, Any]) -> str:
 
     Returns "" where the header has no celestial WCS.
     """
+    if not isinstance(cards, Cards):
+        return _whole_text(cards)
+    # files of a survey repeat all but the reference position: the text around it is remembered
+    around = _text_around(cards.raw(_BESIDE_REFERENCE))
+    values = cards.get("CRVAL1"), cards.get("CRVAL2")
+    if around is None or any(type(value) not in (int, float) for value in values):
+        return _whole_text(cards)
+    return f"{_card('CRVAL1', values[0])}\n{_card('CRVAL2', values[1])}".join(around)
+
+
+@lru_cache(maxsize=256)
+def _text_around(raw: tuple[tuple[str, str], ...]) -> tuple[str, str] | None:
+    """What comes before and after CRVAL1 and CRVAL2; None where these cards do not decide it."""
+    cards = Cards({**dict(raw), "CRVAL1": "= 0.0", "CRVAL2": "= 0.0"})
+    found = _REFERENCE.search(text := _whole_text(cards))
+    if found is None or _is_distorted(cards):
+        return None
+    return text[: found.start()], text[found.end() :]
+
+
+def _is_distorted(cards: Mapping[str, Any]) -> bool:
+    return str(cards["CTYPE1"]).endswith(("SIP", "TPV")) or "PV1_1" in cards or "PV2_1" in cards
+
+
+def _whole_text(cards: Mapping[str, Any]) -> str:
     if any(key not in cards for key in _NEEDED):
         return ""
     found = {key: cards[key] for key in _KEYWORDS if key in cards}
@@ -67,7 +100,7 @@ def wcs_text(cards: Mapping[str, Any]) -> str:
         found = {key: value for key, value in found.items() if key not in _SCALED_MATRIX}
     if "RADESYS" not in found and "RADECSYS" in cards:
         found["RADESYS"] = cards["RADECSYS"]
-    if str(found["CTYPE1"]).endswith(("SIP", "TPV")) or "PV1_1" in cards or "PV2_1" in cards:
+    if _is_distorted(cards):
         found |= {key: cards[key] for key in cards if _DISTORTION.fullmatch(key)}
     return "\n".join(_card(key, value) for key, value in found.items() if value is not None)
 
@@ -94,14 +127,11 @@ def shift_wcs(text: str, dx: float, dy: float) -> str:
 
 def parse_wcs(text: str) -> dict[str, float | str]:
     """The values in a text of `wcs_text`, by keyword."""
-    return dict(map(_parse_line, text.split("\n")))
-
-
-@lru_cache(maxsize=4096)
-def _parse_line(line: str) -> tuple[str, float | str]:
-    # but for its reference position a survey's files repeat every line
-    body = line[10:].strip()
-    return line[:8].rstrip(), body.strip("'").rstrip() if body[0] == "'" else float(body)
+    values: dict[str, float | str] = {}
+    for line in text.split("\n"):
+        body = line[10:].strip()
+        values[line[:8].rstrip()] = body.strip("'").rstrip() if body[0] == "'" else float(body)
+    return values
 
 
 def pixel_to_sky(text: str, x: float, y: float) -> tuple[float, float]:
@@ -113,15 +143,14 @@ def pixel_to_sky(text: str, x: float, y: float) -> tuple[float, float]:
     """
     if not text:
         return _NO_POSITION
-    values = parse_wcs(text)
-    if _is_plain_tan(values):
-        ra, dec = _tan_to_sky(values, x, y)
-        frame = _frame(values)
-        if frame == "FK5":
-            ra, dec = _rotate(ra, dec)
-        if frame != "other":
-            return (ra, dec) if math.isfinite(ra + dec) else _NO_POSITION
-    return _astropy_sky(text, x, y)
+    found = _REFERENCE.search(text)
+    plane = found and _tangent_plane(text[: found.start()] + text[found.end() + 1 :])
+    if not found or not plane or not abs(float(found[2])) < 90.0:
+        return _astropy_sky(text, x, y)
+    ra, dec = plane.to_sky(float(found[1]), float(found[2]), x, y)
+    if plane.frame == "FK5":
+        ra, dec = _rotate(ra, dec)
+    return (ra, dec) if math.isfinite(ra + dec) else _NO_POSITION
 
 
 def sky_to_pixel(text: str, ra: np.ndarray, dec: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -146,8 +175,7 @@ def _is_plain_tan(values: Mapping[str, float | str]) -> bool:
         and values.get("LONPOLE", 180.0) == 180.0
         and not values.get("CROTA2")
         and not any(key.startswith("PV") for key in values)
-        and all(isinstance(values[key], float) for key in ("CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2"))
-        and abs(float(values["CRVAL2"])) < 90.0
+        and all(isinstance(values[key], float) for key in ("CRPIX1", "CRPIX2"))
     )
 
 
@@ -173,18 +201,36 @@ def _matrix(values: Mapping[str, float | str]) -> tuple[float, float, float, flo
     )
 
 
-def _tan_to_sky(values: Mapping[str, float | str], x: float, y: float) -> tuple[float, float]:
-    """Gnomonic deprojection, as a vector: centre + xi east + eta north, normalised."""
-    a, b, c, d = _matrix(values)
-    if a * d - b * c == 0:
-        return _NO_POSITION
-    dx, dy = x + 1 - float(values["CRPIX1"]), y + 1 - float(values["CRPIX2"])
-    xi, eta = math.radians(a * dx + b * dy), math.radians(c * dx + d * dy)
-    ra0, dec0 = math.radians(float(values["CRVAL1"])), math.radians(float(values["CRVAL2"]))
-    along = math.cos(dec0) - eta * math.sin(dec0)
-    ra = ra0 + math.atan2(xi, along)
-    dec = math.atan2(math.sin(dec0) + eta * math.cos(dec0), math.hypot(xi, along))
-    return math.degrees(ra) % 360.0, math.degrees(dec)
+@dataclass(frozen=True)
+class _TangentPlane:
+    """Everything of a plain TAN header but its reference position; `frame` is ICRS or FK5."""
+
+    matrix: tuple[float, float, float, float]
+    crpix: tuple[float, float]
+    frame: str
+
+    def to_sky(self, crval1: float, crval2: float, x: float, y: float) -> tuple[float, float]:
+        """Gnomonic deprojection, as a vector: centre + xi east + eta north, normalised."""
+        a, b, c, d = self.matrix
+        if a * d - b * c == 0:
+            return _NO_POSITION
+        dx, dy = x + 1 - self.crpix[0], y + 1 - self.crpix[1]
+        xi, eta = math.radians(a * dx + b * dy), math.radians(c * dx + d * dy)
+        ra0, dec0 = math.radians(crval1), math.radians(crval2)
+        along = math.cos(dec0) - eta * math.sin(dec0)
+        ra = ra0 + math.atan2(xi, along)
+        dec = math.atan2(math.sin(dec0) + eta * math.cos(dec0), math.hypot(xi, along))
+        return math.degrees(ra) % 360.0, math.degrees(dec)
+
+
+@lru_cache(maxsize=256)
+def _tangent_plane(text: str) -> _TangentPlane | None:
+    """From a text of `wcs_text` without CRVAL1 and CRVAL2; None where astropy has to solve it."""
+    values = parse_wcs(text.rstrip("\n"))
+    if not _is_plain_tan(values) or (frame := _frame(values)) == "other":
+        return None
+    crpix = float(values["CRPIX1"]), float(values["CRPIX2"])
+    return _TangentPlane(_matrix(values), crpix, frame)
 
 
 @lru_cache(maxsize=1)

@@ -7,12 +7,13 @@ import multiprocessing
 import shutil
 import tempfile
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from functools import cache
-from itertools import chain, islice
+from dataclasses import dataclass
+from functools import cache, partial
+from itertools import chain, cycle, islice
 from math import prod
 from pathlib import Path
 
@@ -65,53 +66,103 @@ def read_there(
     Raises
     ------
     IngestError
-        If a worker process dies.
+        If a worker process dies and its batch can not be read in this process either.
     """
-    batches = _batched(refs, batch_size(survey))
     shape = (batch_size(survey), len(survey.bands), *survey.shape)
     with _slot_files(shape, 2 * workers + 1) as paths:
-        spawn = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(workers, spawn, initializer=_keep_freed_memory)
+        pool = _Pool(workers)
+        batches = (
+            _Batch(survey, part, columns, path, shape)
+            for part, path in zip(_batched(refs, shape[0]), cycle(paths), strict=False)
+        )
         try:
-            for path, result in _in_order(pool, survey, batches, columns, paths, shape):
+            for path, result in _in_order(pool, batches, len(paths)):
                 yield result, result.with_pixels(*_mapped(path, shape))
-        except BrokenProcessPool as error:
-            raise IngestError(
-                "a worker process died, perhaps for want of memory: use fewer workers"
-            ) from error
         finally:
-            pool.shutdown(cancel_futures=True)
+            pool.close()
             _mapped.cache_clear()
 
 
 def _in_order(
-    pool: ProcessPoolExecutor,
-    survey: Survey,
-    batches: Iterator[list[ObjectRef]],
-    columns: tuple[str, ...],
-    paths: list[Path],
-    shape: tuple[int, ...],
+    pool: _Pool, batches: Iterator[_Batch], n_slots: int
 ) -> Iterator[tuple[Path, BatchResult]]:
-    running: deque[tuple[Path, Future[BatchResult]]] = deque()
-    for number, refs in enumerate(batches):
-        if len(running) == len(paths):
+    running: deque[tuple[Path, Callable[[], BatchResult]]] = deque()
+    for batch in batches:
+        if len(running) == n_slots:
             # the oldest batch holds the very slot that comes next
-            path, future = running.popleft()
-            yield path, future.result()
-        path = paths[number % len(paths)]
-        running.append((path, pool.submit(_work, survey, refs, columns, path, shape)))
-    for path, future in running:
-        yield path, future.result()
+            path, result = running.popleft()
+            yield path, result()
+        running.append((batch.path, pool.submit(batch)))
+    for path, result in running:
+        yield path, result()
 
 
-def _work(
-    survey: Survey,
-    refs: list[ObjectRef],
-    columns: tuple[str, ...],
-    path: Path,
-    shape: tuple[int, ...],
-) -> BatchResult:
-    return gather_batch(survey, read_each(survey, refs), *_mapped(path, shape), columns)
+@dataclass(frozen=True)
+class _Batch:
+    """Objects to read, and the slot for their pixels."""
+
+    survey: Survey
+    refs: list[ObjectRef]
+    columns: tuple[str, ...]
+    path: Path
+    shape: tuple[int, ...]
+
+    def read(self) -> BatchResult:
+        slot = _mapped(self.path, self.shape)
+        return gather_batch(self.survey, read_each(self.survey, self.refs), *slot, self.columns)
+
+
+class _Pool:
+    """Worker processes; where the system kills one, this process does its work anew.
+
+    What kills a worker is want of memory, so half as many carry on, and in the end none.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self._workers = workers
+        self._executor: ProcessPoolExecutor | None = None
+
+    def submit(self, batch: _Batch) -> Callable[[], BatchResult]:
+        """Have a batch read; what is returned waits for the result."""
+        if self._executor is None and self._workers:
+            spawn = multiprocessing.get_context("spawn")
+            self._executor = ProcessPoolExecutor(
+                self._workers, spawn, initializer=_keep_freed_memory
+            )
+        executor = self._executor
+        if executor is None:
+            return batch.read
+        try:
+            return partial(self._result, batch, executor, executor.submit(batch.read))
+        except BrokenProcessPool:
+            return partial(self._read_again, batch, executor)
+
+    def close(self) -> None:
+        """End the workers."""
+        if self._executor is not None:
+            self._executor.shutdown(cancel_futures=True)
+
+    def _result(
+        self, batch: _Batch, executor: ProcessPoolExecutor, future: Future[BatchResult]
+    ) -> BatchResult:
+        try:
+            return future.result()
+        except BrokenProcessPool:
+            return self._read_again(batch, executor)
+
+    def _read_again(self, batch: _Batch, executor: ProcessPoolExecutor) -> BatchResult:
+        # the other workers may still be writing to their slots: this waits for their end
+        executor.shutdown(cancel_futures=True)
+        if executor is self._executor:
+            self._executor, self._workers = None, self._workers // 2
+        try:
+            return batch.read()
+        except (MemoryError, OSError) as error:
+            raise IngestError(
+                f"a worker process died reading {len(batch.refs)} objects from "
+                f"{batch.refs[0].id!r} on, and this process can not read them either ({error!r}): "
+                "free memory, or use fewer workers"
+            ) from error
 
 
 def _keep_freed_memory() -> None:

@@ -138,6 +138,9 @@ def _stacked_noise(names: tuple[str, ...], planes: dict[str, BandPlane]) -> np.n
 def _zeropoints(
     survey: Survey, ref: ObjectRef, cards: tuple[Cards, ...], present: np.ndarray
 ) -> np.ndarray:
+    if survey.zeropoint_rule == "band":
+        declared = np.array([band.zeropoint for band in survey.bands], dtype=np.float64)
+        return np.where(present, declared, np.nan)
     zeropoints = np.full(len(cards), np.nan)
     names = survey.band_names
     for index in np.flatnonzero(present).tolist():

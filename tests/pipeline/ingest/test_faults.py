@@ -1,7 +1,9 @@
 """Everything that can be wrong with one object costs its row, and nothing else."""
 
 import gzip
+import multiprocessing
 import os
+import signal
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 
 from equilens.pipeline.cutouts import CutoutFlag
 from equilens.pipeline.errors import IngestError
-from equilens.pipeline.ingest import ingest
+from equilens.pipeline.ingest import ingest, workers
 from equilens.pipeline.quarantine import read_quarantine
 from equilens.pipeline.stores import CutoutStore
 from equilens.pipeline.surveys.survey import Survey
@@ -234,6 +236,39 @@ def test_one_bad_file_in_two_thousand(tmp_path, cubes, tools):
     assert (summary.n_objects, summary.n_quarantined) == (1999, 1)
     assert [row.id for row in read_quarantine(summary.quarantine)] == ["o01234"]
     assert summary.within_tolerance
+
+
+class Deadly(Survey):
+    """Reading one object kills a worker process, as the system does for want of memory."""
+
+    def read(self, ref, **options):
+        if ref.id == "o00300" and multiprocessing.parent_process() is not None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().read(ref, **options)
+
+
+@pytest.fixture
+def deadly(cubes):
+    return Deadly(**vars(cubes))
+
+
+def test_batch_of_a_killed_worker_is_read_again(tmp_path, cubes, deadly, tools):
+    folder = tools.write_cubes(tmp_path / "in", 1600)
+    expected = ingest(folder, cubes, tmp_path / "a.zarr", workers=1)
+    survived = ingest(folder, deadly, tmp_path / "b.zarr", workers=2)
+    assert (survived.n_objects, survived.n_quarantined) == (1600, 0)
+    stores = (CutoutStore(expected.store), CutoutStore(survived.store))
+    assert stores[0].fingerprint == stores[1].fingerprint
+
+
+def test_batch_that_no_process_can_read_ends_with_one_error(tmp_path, deadly, tools, monkeypatch):
+    def starved(*_):
+        raise MemoryError("none left")
+
+    folder = tools.write_cubes(tmp_path / "in", 600)
+    monkeypatch.setattr(workers, "gather_batch", starved)
+    with pytest.raises(IngestError, match="a worker process died reading .* use fewer workers"):
+        ingest(folder, deadly, tmp_path / "s.zarr", workers=2)
 
 
 def test_when_all_is_rejected_the_table_tells_why(tmp_path, cubes):
