@@ -267,7 +267,7 @@ def test_batch_that_no_process_can_read_ends_with_one_error(tmp_path, deadly, to
 
     folder = tools.write_cubes(tmp_path / "in", 600)
     monkeypatch.setattr(workers, "gather_batch", starved)
-    with pytest.raises(IngestError, match="a worker process died reading .* use fewer workers"):
+    with pytest.raises(IngestError, match=r"a worker process died reading .* use fewer workers"):
         ingest(folder, deadly, tmp_path / "s.zarr", workers=2)
 
 
