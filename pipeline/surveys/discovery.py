@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from equilens.pipeline.errors import RejectedObject, SurveyError
-from equilens.pipeline.surveys.manifests import manifest_refs
 from equilens.pipeline.surveys.objects import ObjectRef
 from equilens.pipeline.surveys.paths import outside_source
 
@@ -32,6 +31,9 @@ def discover_objects(
     """The objects of `source`, in order of their paths; see `Survey.discover`."""
     path = Path(source)
     if path.suffix.lower() in MANIFEST_SUFFIXES:
+        # worker processes import this file, and start in half the time without pyarrow
+        from equilens.pipeline.surveys.manifests import manifest_refs
+
         return manifest_refs(survey, path)
     root, paths = _candidates(path)
     if night is not None:

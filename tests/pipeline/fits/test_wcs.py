@@ -133,3 +133,33 @@ def test_the_fk5_rotation_matters():
     icrs = pixel_to_sky(text_of(header()), 0, 0)
     gap = SkyCoord(*fk5, unit=u.deg).separation(SkyCoord(*icrs, unit=u.deg)).to_value(u.mas)
     assert 5 < gap < 50
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"CRVAL1": -0.0, "CRVAL2": -0.0},
+        {"CRVAL1": 150},
+        {"CRVAL1": "150"},
+        {"CRVAL2": True},
+        {"CRVAL2": None},
+        {"PC001001": 1.0, "PC001002": 0.0},
+        {"CTYPE1": "RA---TPV", "CTYPE2": "DEC--TPV", "PV1_1": 1.0, "PV1_2": 1e-4},
+        {"CTYPE1": "RA---TAN-SIP", "CTYPE2": "DEC--TAN-SIP", "A_ORDER": 2, "A_2_0": 1e-5},
+        {"CTYPE1": "LINEAR"},
+        {"RADECSYS": "FK5", "EQUINOX": 2000.0},
+    ],
+)
+def test_text_remembered_from_another_header_is_that_of_this_one(change):
+    # a mapping that is no `Cards` is never remembered
+    for ra in (10.0, 271.5):
+        cards = Cards.from_bytes(header(ra, -45.0, **change).tostring().encode())
+        assert wcs_text(cards) == wcs_text(dict(cards))
+
+
+def test_remembered_plane_does_not_keep_another_position():
+    for ra, dec in [(10.0, 0.0), (200.0, -70.0), (10.0, 95.0), (10.0, 0.0)]:
+        found = pixel_to_sky(text_of(header(ra, dec)), 50, 39.5)
+        if abs(dec) < 90:
+            assert_same(found, (ra, dec))
