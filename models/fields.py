@@ -6,13 +6,19 @@ channels 0…7 are the first field.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from equilens.models.errors import FieldTypeError
-from equilens.models.groups import PlanarGroup
-from equilens.models.representations import Representation, parse_representation
+from equilens.models.groups import Group, PlanarGroup
+from equilens.models.representations import (
+    Representation,
+    induce,
+    parse_representation,
+    restrict,
+)
 
 
 @dataclass(frozen=True)
@@ -34,12 +40,13 @@ class FieldType:
 
     Parameters
     ----------
-    group : PlanarGroup
+    group : Group
     spec : str
         Terms joined by ``+``, each ``NAME`` or ``COUNTxNAME``; the channels follow this order.
+        Names are those of ``representations``.
     """
 
-    group: PlanarGroup
+    group: Group
     spec: str
     blocks: tuple[FieldBlock, ...] = field(init=False, compare=False)
 
@@ -63,6 +70,11 @@ class FieldType:
         return f"{self.spec}[{self.group.name}]"
 
     @property
+    def finite_group(self) -> PlanarGroup:
+        """The group, for layers that enumerate its elements; FieldTypeError for SO(2) and O(2)."""
+        return require_finite(self.group, "a layer that enumerates group elements")
+
+    @property
     def channels(self) -> int:
         """Number of channels that a feature map of this type has."""
         return sum(block.channels for block in self.blocks)
@@ -83,38 +95,69 @@ class FieldType:
         return [number for number, size in enumerate(sizes) for _ in range(size)]
 
     def matrices(self) -> np.ndarray:
-        """Return ρ(g) on all channels, shape (order, channels, channels), float64."""
-        matrices = np.zeros((self.group.order, self.channels, self.channels))
+        """Return ρ(g) on all channels, shape (order, channels, channels), float64.
+
+        Of a continuous group at the samples of its highest frequency; restrict the type to a
+        finite subgroup to choose them.
+        """
+        reps = [block.representation for block in self.blocks for _ in range(block.count)]
+        samples = max(reps, key=lambda rep: rep.frequency).samples
+        matrices = np.zeros((samples.order, self.channels, self.channels))
         start = 0
-        for block in self.blocks:
-            size = block.representation.size
-            for _ in range(block.count):
-                matrices[:, start : start + size, start : start + size] = (
-                    block.representation.matrices
-                )
-                start += size
+        for rep in reps:
+            inside = slice(start, start + rep.size)
+            matrices[:, inside, inside] = rep.on(samples)
+            start += rep.size
         return matrices
 
+    def restrict(self, subgroup: Group) -> FieldType:
+        """Return the type of the same channels under a subgroup, for layers that ask for less.
 
-def trivial_type(group: PlanarGroup, channels: int) -> FieldType:
+        A map of this type is one of the restricted type as it stands.
+        """
+        return self._each(lambda rep: restrict(rep, subgroup), subgroup)
+
+    def induce(self, group: Group) -> FieldType:
+        """Return the type of the fields induced to a larger group: index times the channels."""
+        return self._each(lambda rep: induce(rep, group), group)
+
+    def _each(self, change: Callable[[Representation], Representation], group: Group) -> FieldType:
+        if group == self.group:
+            return self
+        names = [change(block.representation).name for block in self.blocks]
+        counts = [f"{block.count}x" if block.count > 1 else "" for block in self.blocks]
+        return FieldType(group, "+".join(map("".join, zip(counts, names, strict=True))))
+
+
+def trivial_type(group: Group, channels: int) -> FieldType:
     """Return scalars: every channel invariant."""
     return FieldType(group, f"{channels}xtrivial")
 
 
-def regular_type(group: PlanarGroup, channels: int) -> FieldType:
+def regular_type(group: Group, channels: int) -> FieldType:
     """Return regular fields that take ``channels`` channels in all.
 
     Raises
     ------
     FieldTypeError
-        Where the group's order does not divide ``channels``.
+        Where the group is continuous, or its order does not divide ``channels``.
     """
+    group = require_finite(group, "a regular field")
     if channels < group.order or channels % group.order:
         raise FieldTypeError(
             f"channels of regular fields must be a multiple of {group.order}, the order of "
             f"{group!r}, got {channels}"
         )
     return FieldType(group, f"{channels // group.order}xregular")
+
+
+def require_finite(group: Group, layer: str) -> PlanarGroup:
+    """Return a finite group as what it is; raise FieldTypeError for SO(2) and O(2)."""
+    if not isinstance(group, PlanarGroup):
+        raise FieldTypeError(
+            f"{layer} needs a finite group, got {group!r}; restrict its fields to C_N or D_N first"
+        )
+    return group
 
 
 def require_same_group(in_type: FieldType, out_type: FieldType, layer: str) -> None:

@@ -1,11 +1,13 @@
-"""Finite rotation and reflection groups of the plane, C_N and D_N.
+"""Groups that fix the centre of the plane: what they share, and the finite ones, C_N and D_N.
 
-Elements are integers. In C_N the element ``k`` is the rotation by 2πk/N; in D_N the element
-``k + N f`` is r^k s^f, with ``s`` the reflection y → −y applied first.
+SO(2) and O(2) are in ``continuous_groups``. Elements of finite groups are integers. In C_N the
+element ``k`` is the rotation by 2πk/N; in D_N the element ``k + N f`` is r^k s^f, with ``s`` the
+reflection y → −y applied first.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cache
 
@@ -14,8 +16,36 @@ import numpy as np
 from equilens.models.errors import GroupError
 
 
+class Group(ABC):
+    """A compact group that acts on the fibre of a field: finite or continuous, a frozen value."""
+
+    has_reflections: bool = False
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """Short name, such as ``D4`` or ``SO2``, as it stands in specs of representations."""
+
+    @property
+    def acts_on_pixels(self) -> bool:
+        """True where every element maps the square grid onto itself."""
+        return False
+
+    @abstractmethod
+    def quadrature(self, degree: int) -> PlanarGroup:
+        """Return a finite subgroup that averages trigonometric polynomials exactly.
+
+        The mean over its elements of any function of rotation frequencies up to ``degree`` is the
+        mean over this whole group. A finite group is its own quadrature.
+        """
+
+    @abstractmethod
+    def contains(self, subgroup: Group) -> bool:
+        """True where ``subgroup``, in its standard position, is one of this group's."""
+
+
 @dataclass(frozen=True, repr=False)
-class PlanarGroup:
+class PlanarGroup(Group):
     """A finite subgroup of O(2) that fixes the centre pixel.
 
     Parameters
@@ -25,7 +55,6 @@ class PlanarGroup:
     """
 
     n: int
-    has_reflections = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.n, int) or self.n < 1:
@@ -76,6 +105,15 @@ class PlanarGroup:
         """True where every element maps the square grid onto itself (n = 1, 2 or 4)."""
         return self.n in (1, 2, 4)
 
+    def quadrature(self, degree: int) -> PlanarGroup:
+        """Return the group itself, which averages anything exactly."""
+        return self
+
+    def contains(self, subgroup: Group) -> bool:
+        """True for C_M, and in dihedral groups for D_M, with M dividing N."""
+        fits = isinstance(subgroup, PlanarGroup) and self.n % subgroup.n == 0
+        return fits and (self.has_reflections or not subgroup.has_reflections)
+
     def embed(self, subgroup: PlanarGroup) -> tuple[int, ...]:
         """Return this group's elements that make up ``subgroup``, in the subgroup's order.
 
@@ -84,8 +122,7 @@ class PlanarGroup:
         GroupError
             Where ``subgroup`` is none of this group's subgroups C_M or D_M, M dividing N.
         """
-        missing_reflections = subgroup.has_reflections and not self.has_reflections
-        if missing_reflections or self.n % subgroup.n:
+        if not self.contains(subgroup):
             raise GroupError(
                 f"{subgroup!r} is not a subgroup of {self!r}: its n must divide {self.n}"
                 + ("" if self.has_reflections else " and it must be cyclic")

@@ -4,19 +4,24 @@ Weiler & Cesa 2019 (arXiv:1911.08251), equation 2. A kernel is κ(x) = Σ_s A_s 
 functions f that span a representation V of the group, f(hx) = V(h) f(x); the constraint then
 says that A is invariant under V ⊗ ρ_out ⊗ ρ_in. Two families of functions are offered: single
 pixels (any kernel on the grid, for groups that map the grid onto itself) and circular harmonics
-times Gaussian rings (any group).
+times Gaussian rings (any group). Harmonics are functions of the plane, so kernels made of them can
+be evaluated at any point, and the constraint checked at any angle.
+
+For SO(2) and O(2) the invariants are those of a finite subgroup, its ``averaging_group``: V, ρ_out
+and ρ_in are trigonometric polynomials of the angle, of which it is an exact quadrature.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
 import numpy as np
 
 from equilens.models.errors import KernelError
-from equilens.models.groups import PlanarGroup, rotation_matrix
-from equilens.models.representations import Representation, decompose
+from equilens.models.groups import Group, PlanarGroup, rotation_matrix
+from equilens.models.representations import Representation, decompose, restrict
 
 RING_WIDTH_PX, OUTER_RING_WIDTH_PX = 0.6, 0.4
 """Standard deviations of the Gaussian rings, in pixels; the outermost is narrower, lest the
@@ -31,8 +36,8 @@ class Shell:
     ----------
     matrices : (order, s, s) array
         V(h), orthogonal.
-    samples : (s, size²) array
-        The functions at the pixels, rows before columns.
+    samples : (s, points) array
+        The functions at the pixels, rows before columns, or at other points.
     """
 
     matrices: np.ndarray
@@ -54,10 +59,7 @@ def pixel_permutation(group: PlanarGroup, element: int, size: int) -> np.ndarray
     KernelError
         Where the group does not map the grid onto itself.
     """
-    if not group.acts_on_pixels:
-        raise KernelError(
-            f"{group!r} does not map the pixel grid onto itself; use basis='harmonics'"
-        )
+    _require_grid_symmetry(group)
     half = (size - 1) / 2
     moved = pixel_coordinates(size) @ group.matrix(element).T + half
     return np.rint(moved[:, 1] * size + moved[:, 0]).astype(int)
@@ -72,13 +74,15 @@ def pixel_shells(group: PlanarGroup, size: int) -> tuple[Shell, ...]:
     return (Shell(matrices, np.eye(n_pixels)),)
 
 
+@cache
 def harmonic_matrices(group: PlanarGroup, frequency: int) -> np.ndarray:
-    """Return V_m(h) on (cos mφ, sin mφ), or the trivial one for m = 0."""
-    if frequency == 0:
-        return np.ones((group.order, 1, 1))
+    """Return V_m(h) on (cos mφ, sin mφ), or the trivial one for m = 0; read-only."""
     flips = (np.ones(2), np.array([1.0, -1.0]))
     splits = (group.split(h) for h in group.elements)
-    return np.stack([rotation_matrix(k * frequency, group.n) * flips[f] for k, f in splits])
+    matrices = np.stack([rotation_matrix(k * frequency, group.n) * flips[f] for k, f in splits])
+    matrices = matrices if frequency else np.ones((group.order, 1, 1))
+    matrices.setflags(write=False)
+    return matrices
 
 
 def highest_frequency(radius: int) -> int:
@@ -89,13 +93,20 @@ def highest_frequency(radius: int) -> int:
     return 0 if radius == 0 else max(2, 2 * radius - 2)
 
 
-def harmonic_shells(group: PlanarGroup, size: int) -> tuple[Shell, ...]:
+def harmonic_shells(
+    group: PlanarGroup, size: int, points: np.ndarray | None = None
+) -> tuple[Shell, ...]:
     """Return Gaussian rings of radius 0, 1, … (size − 1)/2 times circular harmonics.
 
     No frequency m > 0 reaches the centre pixel: there φ is undefined, and any value breaks the
     symmetry by percents.
+
+    Parameters
+    ----------
+    points : (P, 2) array, optional
+        Offsets (x, y) from the centre in pixels; left out, those of the pixels.
     """
-    x, y = pixel_coordinates(size).T
+    x, y = (pixel_coordinates(size) if points is None else points).T
     distance = np.hypot(x, y)
     safe = np.where(distance == 0, 1.0, distance)
     unit = (x + 1j * y) / safe
@@ -112,7 +123,10 @@ def harmonic_shells(group: PlanarGroup, size: int) -> tuple[Shell, ...]:
     return tuple(shells)
 
 
-SHELLS = {"pixels": pixel_shells, "harmonics": harmonic_shells}
+SHELLS: dict[str, Callable[[PlanarGroup, int], tuple[Shell, ...]]] = {
+    "pixels": pixel_shells,
+    "harmonics": harmonic_shells,
+}
 
 
 def independent_columns(projector: np.ndarray) -> np.ndarray:
@@ -198,6 +212,16 @@ def basis_dimension(shell: Shell, out_rep: Representation, in_rep: Representatio
     return round(total)
 
 
+def averaging_group(out_rep: Representation, in_rep: Representation, size: int) -> PlanarGroup:
+    """Return the finite group whose steerable harmonics are those of the representations' group.
+
+    That group itself where it is finite; else C_N or D_N with N above the degree of V ⊗ ρ_out ⊗
+    ρ_in, of the highest harmonic in kernels of that size.
+    """
+    highest = highest_frequency((size - 1) // 2)
+    return out_rep.group.quadrature(highest + out_rep.frequency + in_rep.frequency)
+
+
 @lru_cache(maxsize=256)
 def kernel_basis(
     out_rep: Representation, in_rep: Representation, size: int, basis: str
@@ -212,19 +236,50 @@ def kernel_basis(
         Odd number of pixels a side.
     basis : {"pixels", "harmonics"}
     """
-    permutes = out_rep.is_permutation and in_rep.is_permutation
-    solve = solve_by_orbits if permutes else solve_by_irreps
-    parts = [
-        np.einsum("nsaj,sp->najp", solve(shell.matrices, out_rep, in_rep), shell.samples)
-        for shell in _shells(out_rep.group, size, basis)
-    ]
-    kernels = np.concatenate(parts).reshape(-1, out_rep.size, in_rep.size, size, size)
+    if basis == "pixels":
+        _require_grid_symmetry(out_rep.group)
+    family = shells(averaging_group(out_rep, in_rep, size), size, basis)
+    kernels = _steerable_sums(out_rep, in_rep, size, family)
+    kernels = kernels.reshape(*kernels.shape[:3], size, size)
     kernels.setflags(write=False)
     return kernels
 
 
+def kernels_at(
+    points: np.ndarray, out_rep: Representation, in_rep: Representation, size: int
+) -> np.ndarray:
+    """Return the harmonic basis of that size at any offsets, shape (n, out, in, P), float64.
+
+    Parameters
+    ----------
+    points : (P, 2) array
+        Offsets (x, y) from the centre in pixels; at the pixels' own the result is
+        ``kernel_basis(…, "harmonics")``.
+    """
+    family = harmonic_shells(averaging_group(out_rep, in_rep, size), size, points)
+    return _steerable_sums(out_rep, in_rep, size, family)
+
+
+def _steerable_sums(
+    out_rep: Representation, in_rep: Representation, size: int, family: tuple[Shell, ...]
+) -> np.ndarray:
+    """Return all steerable combinations of a family of functions, shape (n, out, in, points)."""
+    group = averaging_group(out_rep, in_rep, size)
+    out_rep, in_rep = restrict(out_rep, group), restrict(in_rep, group)
+    permutes = out_rep.is_permutation and in_rep.is_permutation
+    solve = solve_by_orbits if permutes else solve_by_irreps
+    # rings of one harmonic share the array V, and with it the solution
+    harmonics = {id(shell.matrices): shell.matrices for shell in family}
+    solved = {key: solve(spatial, out_rep, in_rep) for key, spatial in harmonics.items()}
+    parts = [
+        np.einsum("nsaj,sp->najp", solved[id(shell.matrices)], shell.samples) for shell in family
+    ]
+    return np.concatenate(parts)
+
+
 @cache
-def _shells(group: PlanarGroup, size: int, basis: str) -> tuple[Shell, ...]:
+def shells(group: PlanarGroup, size: int, basis: str) -> tuple[Shell, ...]:
+    """Return the family of sampled functions named ``basis``, shell by shell."""
     if size < 1 or size % 2 == 0:
         raise KernelError(f"a steerable kernel's size must be odd, got {size}")
     if basis not in SHELLS:
@@ -232,6 +287,13 @@ def _shells(group: PlanarGroup, size: int, basis: str) -> tuple[Shell, ...]:
     return SHELLS[basis](group, size)
 
 
-def default_basis(group: PlanarGroup) -> str:
+def default_basis(group: Group) -> str:
     """Return ``pixels`` where the group maps the grid onto itself, else ``harmonics``."""
     return "pixels" if group.acts_on_pixels else "harmonics"
+
+
+def _require_grid_symmetry(group: Group) -> None:
+    if not group.acts_on_pixels:
+        raise KernelError(
+            f"{group!r} does not map the pixel grid onto itself; use basis='harmonics'"
+        )

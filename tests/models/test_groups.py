@@ -1,4 +1,4 @@
-"""Group axioms, matrices and subgroups of C_N and D_N."""
+"""Group axioms, matrices and subgroups of C_N and D_N; quadratures of SO(2) and O(2)."""
 
 import itertools
 
@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from equilens.models.continuous_groups import O2, SO2, named_group, require_subgroup
 from equilens.models.errors import GroupError
 from equilens.models.groups import CyclicGroup, DihedralGroup
 
@@ -64,3 +65,44 @@ def test_impossible_groups_are_refused():
         CyclicGroup(8).embed(DihedralGroup(4))
     with pytest.raises(GroupError, match="0…3, got 4"):
         CyclicGroup(4).matrix(4)
+
+
+@given(st.integers(0, 12), st.integers(0, 2**32 - 1))
+def test_a_quadrature_averages_its_degree_exactly_and_no_higher(degree, seed):
+    """The mean of a trigonometric polynomial is its constant term."""
+    rng = np.random.default_rng(seed)
+    waves = rng.normal(size=degree + 1) + 1j * rng.normal(size=degree + 1)
+    group = SO2().quadrature(degree)
+    angles = 2 * np.pi * np.arange(group.n) / group.n
+    values = (waves[:, None] * np.exp(1j * np.outer(range(degree + 1), angles))).sum(axis=0)
+    assert values.mean() == pytest.approx(waves[0], abs=1e-12)
+    beyond = np.cos((degree + 1) * angles)
+    assert beyond.mean() == pytest.approx(1.0)  # its true mean is 0: the bound is sharp
+
+
+def test_continuous_groups_are_values_with_subgroups():
+    assert SO2() == SO2() != O2()
+    assert (repr(SO2()), O2().name) == ("SO2()", "O2")
+    assert (SO2().quadrature(4), O2().quadrature(4)) == (CyclicGroup(5), DihedralGroup(5))
+    assert DihedralGroup(4).quadrature(100) == DihedralGroup(4)
+    assert O2().contains(DihedralGroup(7))
+    assert O2().contains(SO2())
+    assert SO2().contains(CyclicGroup(7))
+    assert not SO2().contains(DihedralGroup(1))
+    assert not SO2().contains(O2())
+    assert not DihedralGroup(4).contains(SO2())
+    assert not SO2().acts_on_pixels
+
+
+@pytest.mark.parametrize("group", [CyclicGroup(1), DihedralGroup(12), SO2(), O2()])
+def test_names_are_read_back(group):
+    assert named_group(group.name) == group
+
+
+def test_groups_that_do_not_fit_are_refused():
+    with pytest.raises(GroupError, match="CN, DN, SO2 or O2, got 'C0'"):
+        named_group("C0")
+    with pytest.raises(GroupError, match=r"DihedralGroup\(2\) is not a subgroup of SO2\(\)"):
+        require_subgroup(DihedralGroup(2), SO2())
+    with pytest.raises(GroupError, match="must be ≥ 0, got -1"):
+        O2().quadrature(-1)
