@@ -6,10 +6,12 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
-from equilens.models.errors import FieldTypeError
+from equilens.models.errors import FieldTypeError, KernelError
 from equilens.models.fields import FieldType
+from equilens.models.implicit_kernels import ImplicitKernel
 from equilens.models.kernel_basis import independent_columns
 from equilens.models.kernels import SteerableKernel
+from equilens.models.planar.layout import is_channels_last
 
 
 class SteerableConv(nn.Module):
@@ -29,6 +31,8 @@ class SteerableConv(nn.Module):
     bias : bool
         One value for each invariant direction of each output field.
     basis : {"pixels", "harmonics"}, optional
+    kernel : {"analytic", "implicit"}
+        Fixed functions of the offset (SteerableKernel) or learned ones (ImplicitKernel).
     gain : float
         See SteerableKernel.
     """
@@ -43,12 +47,13 @@ class SteerableConv(nn.Module):
         padding: int = 0,
         bias: bool = False,
         basis: str | None = None,
+        kernel: str = "analytic",
         gain: float = 2.0,
     ) -> None:
         super().__init__()
         self.in_type, self.out_type = in_type, out_type
         self.stride, self.padding = stride, padding
-        self.kernel = SteerableKernel(in_type, out_type, size, basis, gain)
+        self.kernel = build_kernel(kernel, in_type, out_type, size, basis, gain)
         self.field_bias = FieldBias(out_type) if bias else None
 
     def weight(self) -> Tensor:
@@ -60,12 +65,29 @@ class SteerableConv(nn.Module):
         return None if self.field_bias is None else self.field_bias()
 
     def forward(self, features: Tensor) -> Tensor:
+        weight = self.weight()
+        if is_channels_last(features):
+            # else the backward pass reorders the kernel's gradient itself, and is 4 to 7 % slower
+            weight = weight.contiguous(memory_format=torch.channels_last)
         return functional.conv2d(
-            features, self.weight(), self.bias(), stride=self.stride, padding=self.padding
+            features, weight, self.bias(), stride=self.stride, padding=self.padding
         )
 
     def extra_repr(self) -> str:
         return f"stride={self.stride}, padding={self.padding}"
+
+
+def build_kernel(
+    kernel: str, in_type: FieldType, out_type: FieldType, size: int, basis: str | None, gain: float
+) -> SteerableKernel | ImplicitKernel:
+    """Return a kernel module of that kind; both give ``weight()`` and ``size``."""
+    if kernel == "analytic":
+        return SteerableKernel(in_type, out_type, size, basis, gain)
+    if kernel == "implicit" and basis is None:
+        return ImplicitKernel(in_type, out_type, size, gain)
+    raise KernelError(
+        f"kernel must be 'analytic', or 'implicit' without a basis, got {kernel!r}, {basis!r}"
+    )
 
 
 class LiftingConv(SteerableConv):

@@ -9,6 +9,7 @@ import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from equilens.models.fields import FieldBlock, FieldType
+from equilens.models.planar.layout import is_channels_last
 
 
 class FieldBatchNorm(nn.Module):
@@ -34,40 +35,53 @@ class FieldBatchNorm(nn.Module):
         self.register_buffer("running_var", torch.ones(field_type.n_fields))
 
     def forward(self, features: Tensor) -> Tensor:
+        if is_channels_last(features):
+            return self._normalize(features.permute(0, 2, 3, 1), axis=3).permute(0, 3, 1, 2)
+        return self._normalize(features, axis=1)
+
+    def _normalize(self, features: Tensor, axis: int) -> Tensor:
+        """Normalise block by block; ``axis`` holds the channels, all else are samples."""
         parts = []
         for channels, fields, shifts in self._spans:
-            chunk = features[:, channels]
+            chunk = features.narrow(axis, channels.start, channels.stop - channels.start)
+            fibres = chunk.unflatten(axis, (fields.stop - fields.start, -1))
             if shifts is None:
-                parts.append(self._rescale(chunk, fields))
+                normal = self._rescale(fibres, fields, axis)
             else:
-                parts.append(self._standardize(chunk, fields, shifts))
-        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+                normal = self._standardize(fibres, fields, shifts, axis)
+            parts.append(normal.flatten(axis, axis + 1))
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=axis)
 
-    def _standardize(self, features: Tensor, fields: slice, shifts: slice) -> Tensor:
-        batch, _, height, width = features.shape
-        # the fibre folds into the rows: a free view of contiguous maps
-        flat = features.reshape(batch, fields.stop - fields.start, -1, width)
+    def _standardize(self, fibres: Tensor, fields: slice, shifts: slice, axis: int) -> Tensor:
+        mean, var = self.running_mean[shifts], self.running_var[fields]
+        if self.training:
+            # the backward pass keeps them, and another block's update would touch their storage
+            mean, var = mean.clone(), var.clone()
         normal = functional.batch_norm(
-            flat,
-            self.running_mean[shifts],
-            self.running_var[fields],
+            fibres.flatten(0, axis - 1),
+            mean,
+            var,
             self.weight[fields],
             self.bias[shifts],
             self.training,
             self.momentum,
             self.eps,
         )
-        return normal.reshape(batch, -1, height, width)
-
-    def _rescale(self, features: Tensor, fields: slice) -> Tensor:
-        flat = features.unflatten(1, (fields.stop - fields.start, -1))
         if self.training:
-            power = flat.square().mean(dim=(0, 2, 3, 4))
+            self.running_mean[shifts] = mean
+            self.running_var[fields] = var
+        return normal.view(fibres.shape)
+
+    def _rescale(self, fibres: Tensor, fields: slice, axis: int) -> Tensor:
+        if self.training:
+            samples = [other for other in range(fibres.ndim) if other != axis]
+            power = fibres.square().mean(dim=samples).to(self.running_var.dtype)
             self.running_var[fields].lerp_(power.detach(), self.momentum)
         else:
             power = self.running_var[fields]
         scale = self.weight[fields] * torch.rsqrt(power + self.eps)
-        return (flat * scale[:, None, None, None]).flatten(1, 2)
+        later = (1,) * (fibres.ndim - axis - 1)
+        return fibres * scale.to(fibres.dtype).view(-1, *later)
 
     def scale_and_shift(self) -> tuple[Tensor, Tensor]:
         """Return float64 a and b, shape (channels,): evaluation computes a x + b."""

@@ -97,18 +97,30 @@ def take_turns(
     return Comparison(seconds, counts, baseline)
 
 
+def parser(description: str, n: int, turns: int = 5, threads: int = 1) -> argparse.ArgumentParser:
+    """Return a parser of ``-n``, ``--turns`` and ``--threads``, to add to."""
+    found = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    found.add_argument("-n", type=int, default=n, help=f"objects ({n})")
+    found.add_argument("--turns", type=int, default=turns, help=f"repetitions ({turns})")
+    found.add_argument("--threads", type=int, default=threads, help=f"CPU threads ({threads})")
+    return found
+
+
 def arguments(description: str, n: int, turns: int = 5, threads: int = 1) -> argparse.Namespace:
-    """Parse ``-n``, ``--turns`` and ``--threads``, and start over with threads pinned.
+    """Parse ``-n``, ``--turns`` and ``--threads``, and pin threads."""
+    options = parser(description, n, turns, threads).parse_args()
+    pin_threads(options.threads)
+    return options
+
+
+def pin_threads(threads: int) -> None:
+    """Start the program over with that many threads, unless it has them.
 
     BLAS and OpenMP read their variables when they are loaded, so a script calls this before it
     imports anything that computes.
     """
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("-n", type=int, default=n, help=f"objects ({n})")
-    parser.add_argument("--turns", type=int, default=turns, help=f"repetitions ({turns})")
-    parser.add_argument("--threads", type=int, default=threads, help=f"CPU threads ({threads})")
-    options = parser.parse_args()
-    pinned = dict.fromkeys(THREAD_VARIABLES, str(options.threads))
+    pinned = dict.fromkeys(THREAD_VARIABLES, str(threads))
     if any(os.environ.get(name) != value for name, value in pinned.items()):
         os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **pinned})
-    return options

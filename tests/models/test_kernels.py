@@ -136,6 +136,36 @@ def test_a_projector_onto_nothing_has_an_empty_basis():
     assert independent_columns(np.zeros((3, 3))).shape == (3, 0)
 
 
+@pytest.mark.parametrize("basis", sorted(SHELLS))
+def test_weight_is_the_sum_of_coefficients_times_basis(basis):
+    """Against kernel_basis itself, field by field, where entries are copied and where not."""
+    group = DihedralGroup(4)
+    in_type = FieldType(group, "2xregular+3xquotient(C2)")
+    out_type = FieldType(group, "2xregular+irrep(1,1)")
+    kernel = SteerableKernel(in_type, out_type, 3, basis)
+    pairs = [(out, into) for out in out_type.blocks for into in in_type.blocks]
+    expected = [
+        np.einsum(
+            "oin,najyx->oaijyx",
+            coefficients.detach().double(),
+            kernel_basis(out.representation, into.representation, 3, basis),
+        ).reshape(out.channels, into.channels, 3, 3)
+        for (out, into), coefficients in zip(pairs, kernel.coefficients, strict=True)
+    ]
+    rows = [np.concatenate(expected[:2], axis=1), np.concatenate(expected[2:], axis=1)]
+    np.testing.assert_allclose(kernel.weight().detach(), np.concatenate(rows), atol=1e-6)
+    integers = [table.dtype == torch.int64 for table in kernel.buffers()]
+    assert integers[0] == (basis == "pixels")
+    assert not any(integers[2:])
+
+
+def test_gradient_of_a_copied_coefficient_sums_over_its_copies():
+    fields = regular_type(DihedralGroup(4), 8)
+    kernel = SteerableKernel(fields, fields, 3)
+    kernel.weight().sum().backward()
+    assert (kernel.coefficients[0].grad == 8).all()
+
+
 def test_weight_layout_follows_the_field_type():
     group = DihedralGroup(4)
     in_type = FieldType(group, "2xtrivial+regular")
