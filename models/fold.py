@@ -1,6 +1,7 @@
-"""Folding: a finder for inference alone, of plain convolutions with the normalisation inside.
+"""Folding: a finder for inference alone, with expanded kernels and the normalisation inside.
 
-A folded regular network costs what a plain one of the same widths costs.
+Dense convolutions become plain ones, at a plain network's price; ConvNeXt-like stages keep their
+block-diagonal layers, which cost less, unless the dense form is asked for.
 """
 
 from __future__ import annotations
@@ -12,7 +13,14 @@ from torch import Tensor, nn
 
 from equilens.models.networks import LensFinder
 from equilens.models.planar.blocks import ConvNorm
+from equilens.models.planar.convnext import ConvNeXtBlock, Downsampling
 from equilens.models.planar.convolutions import SteerableConv
+from equilens.models.planar.folded import (
+    DenseBlock,
+    DenseDownsampling,
+    FoldedBlock,
+    FoldedDownsampling,
+)
 
 
 class FoldedFinder(nn.Module):
@@ -25,17 +33,21 @@ class FoldedFinder(nn.Module):
     ----------
     finder : LensFinder
         Left unchanged.
+    dense : bool
+        Plain layers only, which any runtime knows; else block-diagonal ones where there are some.
     """
 
-    def __init__(self, finder: LensFinder) -> None:
+    def __init__(self, finder: LensFinder, *, dense: bool = False) -> None:
         super().__init__()
+        # a group of one element has one block, the whole matrix
+        dense = dense or finder.architecture.group.order == 1
         self.architecture, self.spec = finder.architecture, finder.spec
         self.normalizer = copy.deepcopy(finder.normalizer)
-        self.features = nn.Sequential(_folded(finder.stem), _folded(finder.stages))
+        self.features = nn.Sequential(_folded(finder.stem, dense), _folded(finder.stages, dense))
         for layer in self.features.modules():
             if isinstance(layer, nn.Conv2d):
                 layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.head = _folded(finder.head)
+        self.head = _folded(finder.head, dense)
         self.eval().requires_grad_(False)
 
     def forward(self, images: Tensor, noise: Tensor, mask: Tensor, band_present: Tensor) -> Tensor:
@@ -45,9 +57,9 @@ class FoldedFinder(nn.Module):
         return self.head(self.features(normal).contiguous())
 
 
-def fold(finder: LensFinder) -> FoldedFinder:
+def fold(finder: LensFinder, *, dense: bool = False) -> FoldedFinder:
     """Return the finder's inference form, equal to its evaluation mode within 1e-5 in float32."""
-    return FoldedFinder(finder)
+    return FoldedFinder(finder, dense=dense)
 
 
 def fold_convolution(conv: SteerableConv) -> nn.Conv2d:
@@ -83,17 +95,21 @@ def _plain(conv: SteerableConv, weight: Tensor, bias: Tensor | None) -> nn.Conv2
     return plain
 
 
-def _folded(module: nn.Module) -> nn.Module:
-    """Return a copy of a module tree with every steerable convolution made plain."""
+def _folded(module: nn.Module, dense: bool) -> nn.Module:
+    """Return a copy of a module tree with every steerable layer in its inference form."""
     if isinstance(module, ConvNorm):
         return fold_conv_norm(module)
     if isinstance(module, SteerableConv):
         return fold_convolution(module)
+    if isinstance(module, ConvNeXtBlock):
+        return DenseBlock(module) if dense else FoldedBlock(module)
+    if isinstance(module, Downsampling):
+        return DenseDownsampling(module) if dense else FoldedDownsampling(module)
     # shallow, since children are replaced one by one and their tables need not be copied
     duplicate = copy.copy(module)
     duplicate._parameters = copy.deepcopy(module._parameters)
     duplicate._buffers = copy.deepcopy(module._buffers)
     duplicate._modules = {
-        name: _folded(child) for name, child in module._modules.items() if child is not None
+        name: _folded(child, dense) for name, child in module._modules.items() if child is not None
     }
     return duplicate

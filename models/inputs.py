@@ -147,7 +147,7 @@ class CutoutNormalizer(nn.Module):
         sigma = torch.where(usable, noise, torch.ones_like(noise))[..., None, None]
         ratio = images / sigma
         sky = self._sky(ratio, valid).clamp(-self.spec.sky_limit, self.spec.sky_limit)
-        ratio = self._to_working_square((ratio - sky).masked_fill(~valid, 0.0))
+        ratio = self._to_working_square((ratio - sky).masked_fill_(~valid, 0.0))
         valid = self._to_working_square(valid)
         channels = [
             stretch(ratio / self.spec.faint_softening),
@@ -187,8 +187,11 @@ def stretch(values: Tensor) -> Tensor:
 
     Its absolute error near 0 is 1e-7 in float32; magnitudes stay finite up to 1e19.
     """
-    size = values.abs().clamp(max=1e18)
-    return torch.log(size + torch.sqrt(size * size + 1)).copysign(values)
+    size = values.abs().clamp_(max=1e18)
+    root = torch.addcmul(size.new_ones(()), size, size)
+    if values.requires_grad:
+        return torch.log(size + torch.sqrt(root)).copysign(values)
+    return root.sqrt_().add_(size).log_().copysign_(values)
 
 
 def border_annulus(shape: tuple[int, int]) -> Tensor:

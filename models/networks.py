@@ -1,8 +1,8 @@
-"""The networks, by name: residual lens finders with a symmetry group and their plain twins."""
+"""The networks, by name: lens finders with a symmetry group, and their plain twins."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -11,17 +11,20 @@ from equilens.models.errors import ArchitectureError
 from equilens.models.fields import FieldType, regular_type, trivial_type
 from equilens.models.groups import CyclicGroup, DihedralGroup, PlanarGroup
 from equilens.models.inputs import CutoutNormalizer, InputSpec
-from equilens.models.planar.blocks import ConvNorm, ResidualBlock
-from equilens.models.planar.convolutions import PointwiseConv
+from equilens.models.planar.blockdiagonal import FibreMajor
+from equilens.models.planar.blocks import ConvNorm, ResidualStage
+from equilens.models.planar.convnext import ConvNeXtStage
+from equilens.models.planar.heads import InvariantHead
 from equilens.models.planar.nonlinearities import PointwiseNonlinearity
-from equilens.models.planar.pooling import BlurPooling, DiscTaper, GroupPooling, RingPooling
+from equilens.models.planar.pooling import DiscTaper
 
 STEM_SIZE = 5
+FAMILIES = ("resnet", "convnext")
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """A residual finder: a stem of stride 2, then stages that each halve the grid.
+    """A finder: a stem of stride 2, then stages that each halve the grid, then invariants.
 
     Parameters
     ----------
@@ -33,12 +36,19 @@ class Architecture:
     widths : tuple of int
         Channels of the stages, on 25², 13², 7².
     depths : tuple of int
-        Residual blocks of each stage.
+        Blocks of each stage.
     hidden : int
         Width of the invariant head.
     antialias : bool
         Blur before halving the grid, and fade maps out towards the inscribed circle: for groups
         with rotations that the pixel grid lacks.
+    family : {"resnet", "convnext"}
+        Residual blocks of two dense 3×3 convolutions, or ConvNeXt-like ones of a depthwise
+        convolution and block-diagonal pointwise layers.
+    kernel : int
+        Odd size of the depthwise kernels.
+    kernels : {"analytic", "implicit"}
+        Of the residual family's convolutions; see SteerableConv.
     """
 
     name: str
@@ -48,15 +58,45 @@ class Architecture:
     depths: tuple[int, ...]
     hidden: int = 64
     antialias: bool = False
+    family: str = "resnet"
+    kernel: int = 7
+    kernels: str = "analytic"
+
+    def __post_init__(self) -> None:
+        if self.family not in FAMILIES:
+            raise ArchitectureError(f"family must be one of {FAMILIES}, got {self.family!r}")
+
+    @property
+    def twin(self) -> str:
+        """Name of the plain network of the same widths and depths."""
+        return "-".join(["plain", self.family, self.name.split("-")[2]])
 
 
+def _sizes(family: str, group: PlanarGroup) -> tuple[Architecture, ...]:
+    """Return the three sizes of a family, with that group."""
+    prefix = "plain" if group.order == 1 else group.name.lower()
+    convnext = family == "convnext"
+    base = ((128, 256, 512), (1, 2, 6)) if convnext else ((128, 256, 512), (1, 2, 2))
+    shapes = {
+        "nano": (24, (32, 64, 128), (1, 1, 1), 64),
+        "small": (32, (64, 128, 256), (1, 2, 2), 128),
+        "base": (32, *base, 128),
+    }
+    return tuple(
+        Architecture(f"{prefix}-{family}-{size}", group, *shape, family=family)
+        for size, shape in shapes.items()
+    )
+
+
+_PLAIN, _D4, _C8, _D8 = CyclicGroup(1), DihedralGroup(4), CyclicGroup(8), DihedralGroup(8)
 _ALL = (
-    Architecture("d4-resnet-nano", DihedralGroup(4), 24, (32, 64, 128), (1, 1, 1)),
-    Architecture("d4-resnet-small", DihedralGroup(4), 32, (64, 128, 256), (1, 2, 2), 128),
-    Architecture("c8-resnet-nano", CyclicGroup(8), 24, (32, 64, 128), (1, 1, 1), antialias=True),
-    Architecture("d8-resnet-small", DihedralGroup(8), 32, (64, 128, 256), (1, 2, 2), 128, True),
-    Architecture("plain-resnet-nano", CyclicGroup(1), 24, (32, 64, 128), (1, 1, 1)),
-    Architecture("plain-resnet-small", CyclicGroup(1), 32, (64, 128, 256), (1, 2, 2), 128),
+    *_sizes("resnet", _D4),
+    replace(_sizes("resnet", _D4)[0], name="d4-resnet-nano-implicit", kernels="implicit"),
+    Architecture("c8-resnet-nano", _C8, 24, (32, 64, 128), (1, 1, 1), antialias=True),
+    Architecture("d8-resnet-small", _D8, 32, (64, 128, 256), (1, 2, 2), 128, True),
+    *_sizes("resnet", _PLAIN),
+    *_sizes("convnext", _D4),
+    *_sizes("convnext", _PLAIN),
 )
 ARCHITECTURES: dict[str, Architecture] = {entry.name: entry for entry in _ALL}
 
@@ -73,47 +113,8 @@ def find_architecture(name: str) -> Architecture:
     return ARCHITECTURES[name]
 
 
-class Stage(nn.Sequential):
-    """A convolution that halves an odd grid to ``side`` pixels, then residual blocks."""
-
-    def __init__(
-        self, in_type: FieldType, out_type: FieldType, depth: int, side: int, antialias: bool
-    ) -> None:
-        stride = 1 if antialias else 2
-        halve: list[nn.Module] = [
-            ConvNorm(in_type, out_type, 3, stride=stride, padding=1),
-            PointwiseNonlinearity(out_type),
-        ]
-        if antialias:
-            halve += [BlurPooling(), DiscTaper(side)]
-        super().__init__(*halve, *(ResidualBlock(out_type) for _ in range(depth)))
-
-
-class InvariantHead(nn.Module):
-    """Feature map → one logit that no rotation or reflection of the group changes.
-
-    Group pooling gives invariants a pixel; a pixelwise layer mixes them; soft rings around the
-    centre, where arcs are, and a soft maximum pool the plane.
-    """
-
-    def __init__(self, in_type: FieldType, side: int, hidden: int) -> None:
-        super().__init__()
-        self.group_pooling = GroupPooling(in_type)
-        invariants = self.group_pooling.out_type
-        self.mix = PointwiseConv(invariants, trivial_type(in_type.group, hidden), bias=True)
-        self.activation = PointwiseNonlinearity(self.mix.out_type)
-        self.ring_pooling = RingPooling(side)
-        self.hidden = nn.Linear((self.ring_pooling.rings + 1) * hidden, hidden)
-        self.logit = nn.Linear(hidden, 1)
-
-    def forward(self, features: Tensor) -> Tensor:
-        invariants = self.activation(self.mix(self.group_pooling(features)))
-        pooled = self.ring_pooling(invariants)
-        return self.logit(nn.functional.silu(self.hidden(pooled))).squeeze(-1)
-
-
 class LensFinder(nn.Module):
-    """Cutouts → logits: normaliser, lifting stem, residual stages, invariant head.
+    """Cutouts → logits: normaliser, lifting stem, stages, invariant head.
 
     Parameters
     ----------
@@ -124,22 +125,40 @@ class LensFinder(nn.Module):
     def __init__(self, architecture: Architecture, spec: InputSpec) -> None:
         super().__init__()
         self.architecture, self.spec = architecture, spec
-        group, antialias = architecture.group, architecture.antialias
+        group = architecture.group
         field_type = regular_type(group, architecture.stem)
         side = (spec.working_side - STEM_SIZE) // 2 + 1
         self.normalizer = CutoutNormalizer(spec)
         inputs = trivial_type(group, spec.n_channels)
         self.stem = nn.Sequential(
-            ConvNorm(inputs, field_type, STEM_SIZE, stride=2), PointwiseNonlinearity(field_type)
+            ConvNorm(inputs, field_type, STEM_SIZE, stride=2, kernel=architecture.kernels),
+            PointwiseNonlinearity(field_type),
         )
-        if antialias:
+        if architecture.antialias:
             self.stem.insert(0, DiscTaper(spec.working_side))
         self.stages = nn.Sequential()
         for width, depth in zip(architecture.widths, architecture.depths, strict=True):
             wider, side = regular_type(group, width), (side + 1) // 2
-            self.stages.append(Stage(field_type, wider, depth, side, antialias))
+            self.stages.append(self._stage(field_type, wider, depth, side))
             field_type = wider
+        if architecture.family == "convnext":
+            self.stem.append(FibreMajor(regular_type(group, architecture.stem)))
+            self.stages.append(FibreMajor(field_type, inverse=True))
         self.head = InvariantHead(field_type, side, architecture.hidden)
+
+    def _stage(
+        self, in_type: FieldType, out_type: FieldType, depth: int, side: int
+    ) -> nn.Sequential:
+        if self.architecture.family == "convnext":
+            return ConvNeXtStage(in_type, out_type, depth, self.architecture.kernel)
+        return ResidualStage(
+            in_type,
+            out_type,
+            depth,
+            side,
+            self.architecture.antialias,
+            kernel=self.architecture.kernels,
+        )
 
     def forward(self, images: Tensor, noise: Tensor, mask: Tensor, band_present: Tensor) -> Tensor:
         """Return logits, shape (N,).

@@ -11,11 +11,18 @@ from equilens.models import ARCHITECTURES, InputSpec, build_finder, finder_cost,
 from equilens.models.cost import blank_inputs
 from equilens.models.errors import ArchitectureError, EquivarianceError
 from equilens.models.groups import DihedralGroup
+from equilens.models.planar.blockdiagonal import FibreBatchNorm
 from equilens.models.planar.normalization import FieldBatchNorm
 from equilens.models.testing import assert_equivariant, random_inputs
 
 SPEC = InputSpec(("VIS", "Y"), 0.1, (53, 53))
-SYMMETRIC = [name for name in ARCHITECTURES if not name.startswith("plain")]
+NAMES = [
+    # the base size is the same code, wider
+    pytest.param(name, marks=pytest.mark.slow) if name.endswith("base") else name
+    for name in ARCHITECTURES
+]
+SYMMETRIC = [name for name in NAMES if "plain" not in str(name)]
+NORMS = (FieldBatchNorm, FibreBatchNorm)
 
 
 def lively(name, spec=SPEC, seed=0):
@@ -24,7 +31,7 @@ def lively(name, spec=SPEC, seed=0):
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for layer in finder.modules():
-            if isinstance(layer, FieldBatchNorm):
+            if isinstance(layer, (FieldBatchNorm, nn.BatchNorm1d)):
                 for tensor in (layer.weight, layer.running_var):
                     tensor.copy_(0.5 + torch.rand(tensor.shape, generator=generator))
                 for tensor in (layer.bias, layer.running_mean):
@@ -71,7 +78,7 @@ def test_any_odd_shape_works(shape):
         assert_equivariant(without_logit(finder), DihedralGroup(4), *inputs, tolerance=1e-6)
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", NAMES)
 def test_folding_is_exact_and_picklable(name):
     finder = lively(name)
     inputs = random_inputs(SPEC, 6)
@@ -82,9 +89,29 @@ def test_folding_is_exact_and_picklable(name):
         copied = pickle.loads(pickle.dumps(folded))(*inputs)
     assert float(difference) < 1e-5
     assert torch.equal(copied, folded(*inputs))
-    assert not any(isinstance(layer, FieldBatchNorm) for layer in folded.modules())
-    assert sum(isinstance(layer, nn.Conv2d) for layer in folded.modules()) >= 10
-    assert any(isinstance(layer, FieldBatchNorm) for layer in finder.modules())
+    assert not any(isinstance(layer, NORMS) for layer in folded.modules())
+    assert any(isinstance(layer, NORMS) for layer in finder.modules())
+
+
+@pytest.mark.parametrize("name", ["d4-resnet-nano", "d4-convnext-nano"])
+def test_the_dense_form_is_of_plain_layers_and_exact(name):
+    finder = lively(name)
+    inputs = random_inputs(SPEC, 6)
+    dense = fold(finder, dense=True)
+    with torch.no_grad():
+        logits = finder(*inputs)
+        assert float((dense(*inputs) - logits).abs().max() / logits.abs().max()) < 1e-5
+    assert_equivariant(without_logit(dense), DihedralGroup(4), *inputs, tolerance=2e-6)
+    weighted = {type(layer) for layer in dense.features.modules() if list(layer.parameters(False))}
+    assert weighted <= {nn.Conv2d, nn.Linear}
+
+
+@pytest.mark.parametrize(("size", "saving"), [("nano", 1.4), ("small", 2.2), ("base", 3.8)])
+def test_block_diagonal_layers_save_arithmetic(size, saving):
+    spec = InputSpec(("g", "r", "i", "z"), 0.2)
+    ours = build_finder(f"d4-convnext-{size}", spec)
+    twin = build_finder(ours.architecture.twin, spec)
+    assert finder_cost(twin).macs / finder_cost(ours).macs > saving
 
 
 def test_a_missing_band_and_a_bad_noise_give_finite_logits():
