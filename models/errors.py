@@ -39,3 +39,7 @@ class MissingExtraError(ModelError, ImportError):
 
 class EquivarianceError(ModelError, AssertionError):
     """A module that does not commute with its group within the tolerance."""
+
+
+class ExportError(ModelError, RuntimeError):
+    """An exported network that does not give the finder's logits."""

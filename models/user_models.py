@@ -64,6 +64,8 @@ class OnnxFinder:
         self._check_inputs()
         self.output = self._choose_output()
         self.spec = spec or _declared_spec(self.path, self.session)
+        stated = self.session.get_modelmeta().custom_metadata_map.get("card", "{}")
+        self.card: dict = json.loads(stated)
 
     def _check_inputs(self) -> None:
         unknown = sorted(set(self.inputs) - set(INPUT_NAMES))

@@ -78,11 +78,13 @@ def describe_network(reference: str | Path) -> NetworkRef:
 
 
 def card_of(path: Path) -> dict[str, Any]:
-    """The card in a checkpoint, or in the .json file beside an ONNX graph; empty without one."""
+    """The card in a checkpoint, beside an ONNX graph (.json) or in it; empty without one."""
     if path.suffix != ".onnx":
         return dict(load_checkpoint(path)[1]["card"])
     beside = path.with_suffix(".json")
-    return dict(json.loads(beside.read_text()).get("card", {})) if beside.is_file() else {}
+    if beside.is_file():
+        return dict(json.loads(beside.read_text()).get("card", {}))
+    return OnnxFinder(path).card
 
 
 def _name(path: Path) -> str:
