@@ -136,7 +136,7 @@ def write_fits(table: pa.Table, path: Path, metadata: Mapping) -> None:
         columns[name].unit = columns[name].description = None
         columns[name].meta = {}
     hdu = fits.table_to_hdu(columns)
-    hdu.header["EXTNAME"] = "CANDIDATES"
+    hdu.header["EXTNAME"] = str(metadata.get("table", "candidates")).upper()
     hdu.header["RADESYS"] = ("ICRS", "frame of ra and dec")
     for i, field in enumerate(table.schema, start=1):
         facts = field_facts(field)
@@ -175,7 +175,8 @@ def write_votable(table: pa.Table, path: Path, metadata: Mapping) -> None:
     resource = document.resources[0]
     resource.coordinate_systems.append(CooSys(ID="icrs", system="ICRS"))
     element: TableElement = resource.tables[0]
-    element.name = "candidates"
+    # an XML name holds no blanks
+    element.name = str(metadata.get("table", "candidates")).replace(" ", "_")
     for field in element.fields:
         if field.ucd and field.ucd.startswith("pos.eq."):
             field.ref = "icrs"

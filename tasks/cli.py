@@ -28,9 +28,12 @@ FAMILIES = (
     "train",
     "score",
     "evaluate",
+    "calibrate",
+    "selection_function",
     "challenge",
     "models",
     "export",
+    "export_model",
     "show",
     "lenscat",
 )

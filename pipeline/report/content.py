@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from equilens.catalogs.calibration_result import CalibrationResult
+from equilens.catalogs.selection import SelectionFunction
 from equilens.catalogs.truth import Truth
 from equilens.pipeline.quarantine import QuarantineRow
 from equilens.pipeline.scores import ScoreStore
@@ -73,6 +75,14 @@ class EvaluatedSample:
 
 
 @dataclass(frozen=True)
+class MeasuredSelection:
+    """A selection function, and the bins beside it, as its file holds them."""
+
+    function: SelectionFunction
+    bins: pa.Table
+
+
+@dataclass(frozen=True)
 class ReportContent:
     """All that a report shows.
 
@@ -82,6 +92,8 @@ class ReportContent:
     samples : every store that went in
     candidates : the catalogue, as `equilens.catalogs.candidates` makes it; None where there is none
     evaluated : the sample with truth, if there is one
+    calibration : of a network's scores, if there is one
+    selection : which lenses the cut finds, if that was measured
     labels : id → 0 or 1 of real objects that somebody has labelled; they are shown, not measured
     sky_map, map_name : drawn behind the positions, and what it is of
     remarks : sentences for the top of the page
@@ -92,6 +104,8 @@ class ReportContent:
     samples: Sequence[Sample]
     candidates: pa.Table | None = None
     evaluated: EvaluatedSample | None = None
+    calibration: CalibrationResult | None = None
+    selection: MeasuredSelection | None = None
     labels: Mapping[str, int] = field(default_factory=dict)
     sky_map: SkyMapStore | None = None
     map_name: str = ""

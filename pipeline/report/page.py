@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from equilens.pipeline.provenance import write_atomic
 from equilens.pipeline.quarantine import count_by_rule
+from equilens.pipeline.report.calibration_section import calibration_section
 from equilens.pipeline.report.content import EvaluatedSample, ReportContent, Sample
 from equilens.pipeline.report.plots import (
     completeness_figure,
@@ -18,6 +19,7 @@ from equilens.pipeline.report.plots import (
     score_figure,
     sky_figure,
 )
+from equilens.pipeline.report.selection_section import selection_section
 from equilens.pipeline.report.theme import FigurePair
 from equilens.pipeline.report.tiles import (
     Tile,
@@ -66,6 +68,9 @@ def render_report(content: ReportContent) -> str:
         unscored=[_unscored(sample) for sample in content.samples if sample.scores is None],
         sky=_sky(content),
         evaluation=content.evaluated and _evaluation(content.evaluated),
+        calibration=content.calibration and calibration_section(content.calibration),
+        selection=content.selection
+        and selection_section(content.selection.function, content.selection.bins),
         quarantine=_quarantine(content.samples),
         provenance=content.provenance,
     )

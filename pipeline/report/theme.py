@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
@@ -89,14 +89,34 @@ def _png(
     size: tuple[float, float],
     projection: str | None,
 ) -> str:
-    figure = Figure(figsize=size, layout="constrained", facecolor="none")
+    png = panels_png([draw], theme, size, projection)
+    return "data:image/png;base64," + base64.b64encode(png).decode()
+
+
+def panels_png(
+    draws: Sequence[Callable[[Axes, Theme], None]],
+    theme: Theme,
+    size: tuple[float, float],
+    projection: str | None = None,
+    background: str = "none",
+) -> bytes:
+    """Panels side by side, as a PNG.
+
+    Parameters
+    ----------
+    draws : each puts its data on one panel
+    size : of all of it, inches
+    background : colour; ``none`` for a page's own
+    """
+    figure = Figure(figsize=size, layout="constrained", facecolor=background)
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot(projection=projection)
-    _dress(axes, theme, projection is None)
-    draw(axes, theme)
+    for k, draw in enumerate(draws, start=1):
+        axes = figure.add_subplot(1, len(draws), k, projection=projection)
+        _dress(axes, theme, projection is None)
+        draw(axes, theme)
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=RESOLUTION_DPI, transparent=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    figure.savefig(buffer, format="png", dpi=RESOLUTION_DPI, facecolor=background)
+    return buffer.getvalue()
 
 
 def _dress(axes: Axes, theme: Theme, plain: bool) -> None:

@@ -20,9 +20,12 @@ COMMANDS = (
     "train",
     "score",
     "evaluate",
+    "calibrate",
+    "selection-function",
     "challenge",
     "models",
     "export",
+    "export-model",
     "show",
     "lenscat",
 )
@@ -88,6 +91,8 @@ def test_every_command_has_help(name, capsys):
     [
         (),
         ("nonsense",),
+        ("export-model", "no-such", "--format", "onnx", "--out", "x.onnx"),
+        ("models", "check", "no-such"),
         ("simulate", "--survey", "bologna-space", "-n", "0", "--out", "x"),
         ("simulate", "--survey", "no-such", "-n", "2", "--out", "x"),
         ("ingest", "no-such-folder", "--survey", "bologna-space", "--out", "x"),
