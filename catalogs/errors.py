@@ -27,3 +27,11 @@ class ExportError(CatalogError):
 
 class PositionError(CatalogError):
     """Sky positions or radii out of their range."""
+
+
+class CalibrationError(CatalogError):
+    """Scores that no calibration fits, or a calibration of another network."""
+
+
+class SelectionError(CatalogError):
+    """Lenses that no selection function fits, or a table it can not be evaluated for."""
