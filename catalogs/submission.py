@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -30,7 +31,7 @@ from equilens.catalogs.reading import (
     read_text_rows,
     text_ids,
 )
-from equilens.catalogs.truth import ID_COLUMNS, read_truth
+from equilens.catalogs.truth import ID_COLUMNS, Truth, read_truth
 
 SCORE_COLUMNS = ("score", "logit", "probability", "prob", "probs", "prediction", "is_lens_score")
 
@@ -199,21 +200,29 @@ def score_submission(
     joined = join_scores(
         truth.ids, submission.ids, submission.scores, missing_as_lowest=missing_as_lowest
     )
-    report = evaluate_scores(
-        truth.is_lens,
-        joined.scores,
+    return measure_joined(
+        truth,
+        joined,
         level=level,
         beta_squared=beta_squared,
         threshold=threshold,
         prevalence=prevalence,
     )
-    report |= {
+
+
+def measure_joined(truth: Truth, joined: JoinedScores, **options: Any) -> dict:
+    """As `score_submission`, of scores that are joined to their key already.
+
+    Parameters
+    ----------
+    options : of `equilens.catalogs.evaluation.evaluate_scores`
+    """
+    return evaluate_scores(truth.is_lens, joined.scores, **options) | {
         "n_missing": joined.n_missing,
         "n_unknown": joined.n_unknown,
         "n_not_a_number": joined.n_not_a_number,
         "label_rule": truth.rule,
     }
-    return report
 
 
 def write_submission(

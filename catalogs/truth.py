@@ -91,7 +91,7 @@ def read_truth(
         for name, values in columns.items()
         if name not in (id_name, used)
     }
-    return Truth(ids, is_lens, _with_einstein_radius(rest, path), rule)
+    return Truth(ids, is_lens, _with_einstein_radius(rest, is_lens, path), rule)
 
 
 def _id_column(columns: Mapping, wanted: str | None, path: Path) -> str:
@@ -156,11 +156,16 @@ def _numbers_or_text(values: np.ndarray) -> np.ndarray:
         return values
 
 
-def _with_einstein_radius(columns: dict[str, np.ndarray], path: Path) -> dict[str, np.ndarray]:
+def _with_einstein_radius(
+    columns: dict[str, np.ndarray], is_lens: NDArray[np.int8], path: Path
+) -> dict[str, np.ndarray]:
     area = find_column(columns, EINSTEIN_AREA_COLUMNS)
     if area is None or "einstein_radius_arcsec" in columns:
         return columns
     steradians = floats(columns[area], f"{path}, column {area!r}", TruthError)
-    if np.any(steradians < 0):
-        raise TruthError(f"{path}: {area} is in steradians and must not be negative")
+    negative = steradians < 0
+    if np.any(negative & (is_lens == 1)):
+        raise TruthError(f"{path}: {area} of a lens is in steradians and must not be negative")
+    # a key may mark an object without a critical curve by a negative area
+    steradians = np.where(negative, np.nan, steradians)
     return {**columns, "einstein_radius_arcsec": einstein_radius_arcsec(steradians)}

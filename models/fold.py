@@ -12,14 +12,17 @@ import torch
 from torch import Tensor, nn
 
 from equilens.models.networks import LensFinder
+from equilens.models.planar.blockdiagonal import FibreMajor
 from equilens.models.planar.blocks import ConvNorm
 from equilens.models.planar.convnext import ConvNeXtBlock, Downsampling
 from equilens.models.planar.convolutions import SteerableConv
+from equilens.models.planar.depthwise import DepthwiseConv
 from equilens.models.planar.folded import (
     DenseBlock,
     DenseDownsampling,
     FoldedBlock,
     FoldedDownsampling,
+    fold_depthwise,
 )
 
 
@@ -43,7 +46,8 @@ class FoldedFinder(nn.Module):
         dense = dense or finder.architecture.group.order == 1
         self.architecture, self.spec = finder.architecture, finder.spec
         self.normalizer = copy.deepcopy(finder.normalizer)
-        self.features = nn.Sequential(_folded(finder.stem, dense), _folded(finder.stages, dense))
+        stem = _in_stages_order(_folded(finder.stem, dense))
+        self.features = nn.Sequential(stem, _folded(finder.stages, dense))
         for layer in self.features.modules():
             if isinstance(layer, nn.Conv2d):
                 layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -95,12 +99,31 @@ def _plain(conv: SteerableConv, weight: Tensor, bias: Tensor | None) -> nn.Conv2
     return plain
 
 
+def _in_stages_order(stem: nn.Module) -> nn.Module:
+    """Return a folded stem whose convolution gives the order that a last FibreMajor would make.
+
+    Nonlinearities between act channel by channel.
+    """
+    layers = list(stem.children())
+    if not isinstance(layers[-1], FibreMajor):
+        return stem
+    order = layers[-1].order
+    conv = next(layer for layer in layers if isinstance(layer, nn.Conv2d))
+    with torch.no_grad():
+        conv.weight.copy_(conv.weight[order].clone())
+        if conv.bias is not None:
+            conv.bias.copy_(conv.bias[order].clone())
+    return nn.Sequential(*layers[:-1])
+
+
 def _folded(module: nn.Module, dense: bool) -> nn.Module:
     """Return a copy of a module tree with every steerable layer in its inference form."""
     if isinstance(module, ConvNorm):
         return fold_conv_norm(module)
     if isinstance(module, SteerableConv):
         return fold_convolution(module)
+    if isinstance(module, DepthwiseConv):
+        return fold_depthwise(module)
     if isinstance(module, ConvNeXtBlock):
         return DenseBlock(module) if dense else FoldedBlock(module)
     if isinstance(module, Downsampling):

@@ -22,6 +22,7 @@ import numpy as np
 from equilens.models.errors import KernelError
 from equilens.models.groups import Group, PlanarGroup, rotation_matrix
 from equilens.models.representations import Representation, decompose, restrict
+from equilens.models.smooth_harmonics import smooth_harmonics
 
 RING_WIDTH_PX, OUTER_RING_WIDTH_PX = 0.6, 0.4
 """Standard deviations of the Gaussian rings, in pixels; the outermost is narrower, lest the
@@ -123,9 +124,18 @@ def harmonic_shells(
     return tuple(shells)
 
 
+def smooth_shells(group: PlanarGroup, size: int) -> tuple[Shell, ...]:
+    """Return one shell for each of the ``smooth_harmonics``."""
+    return tuple(
+        Shell(harmonic_matrices(group, frequency), samples)
+        for frequency, samples in smooth_harmonics(size)
+    )
+
+
 SHELLS: dict[str, Callable[[PlanarGroup, int], tuple[Shell, ...]]] = {
     "pixels": pixel_shells,
     "harmonics": harmonic_shells,
+    "smooth": smooth_shells,
 }
 
 

@@ -7,16 +7,18 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from equilens.models.comparators import COMPARATORS, Comparator, DenseHead, FluxScale
 from equilens.models.errors import ArchitectureError
 from equilens.models.fields import FieldType, regular_type, trivial_type
 from equilens.models.groups import CyclicGroup, DihedralGroup, PlanarGroup
 from equilens.models.inputs import CutoutNormalizer, InputSpec
+from equilens.models.planar.antialiased import BLUR_PX, AntialiasedStage, AntialiasedStem
 from equilens.models.planar.blockdiagonal import FibreMajor
 from equilens.models.planar.blocks import ConvNorm, ResidualStage
 from equilens.models.planar.convnext import ConvNeXtStage
 from equilens.models.planar.heads import InvariantHead
 from equilens.models.planar.nonlinearities import PointwiseNonlinearity
-from equilens.models.planar.pooling import DiscTaper
+from equilens.models.planar.pooling import Blur
 
 STEM_SIZE = 5
 FAMILIES = ("resnet", "convnext")
@@ -92,8 +94,11 @@ _PLAIN, _D4, _C8, _D8 = CyclicGroup(1), DihedralGroup(4), CyclicGroup(8), Dihedr
 _ALL = (
     *_sizes("resnet", _D4),
     replace(_sizes("resnet", _D4)[0], name="d4-resnet-nano-implicit", kernels="implicit"),
-    Architecture("c8-resnet-nano", _C8, 24, (32, 64, 128), (1, 1, 1), antialias=True),
-    Architecture("d8-resnet-small", _D8, 32, (64, 128, 256), (1, 2, 2), 128, True),
+    Architecture("c8-resnet-nano", _C8, 24, (32, 64, 128), (2, 2, 2), antialias=True),
+    Architecture(
+        "d16-resnet-nano", DihedralGroup(16), 32, (32, 64, 128), (2, 2, 2), antialias=True
+    ),
+    Architecture("d8-resnet-small", _D8, 32, (64, 128, 256), (2, 2, 2), 128, True),
     *_sizes("resnet", _PLAIN),
     *_sizes("convnext", _D4),
     *_sizes("convnext", _PLAIN),
@@ -101,16 +106,17 @@ _ALL = (
 ARCHITECTURES: dict[str, Architecture] = {entry.name: entry for entry in _ALL}
 
 
-def find_architecture(name: str) -> Architecture:
-    """Return the architecture of that name.
+def find_architecture(name: str) -> Architecture | Comparator:
+    """Return the architecture, or the published comparator, of that name.
 
     Raises
     ------
     ArchitectureError
     """
-    if name not in ARCHITECTURES:
-        raise ArchitectureError(f"architecture must be one of {list(ARCHITECTURES)}, got {name!r}")
-    return ARCHITECTURES[name]
+    known: dict[str, Architecture | Comparator] = {**ARCHITECTURES, **COMPARATORS}
+    if name not in known:
+        raise ArchitectureError(f"architecture must be one of {list(known)}, got {name!r}")
+    return known[name]
 
 
 class LensFinder(nn.Module):
@@ -118,47 +124,48 @@ class LensFinder(nn.Module):
 
     Parameters
     ----------
-    architecture : Architecture
+    architecture : Architecture or Comparator
+        A comparator brings its own four parts.
     spec : InputSpec
     """
 
-    def __init__(self, architecture: Architecture, spec: InputSpec) -> None:
+    normalizer: CutoutNormalizer | FluxScale
+    head: InvariantHead | DenseHead
+
+    def __init__(self, architecture: Architecture | Comparator, spec: InputSpec) -> None:
         super().__init__()
         self.architecture, self.spec = architecture, spec
-        group = architecture.group
+        if isinstance(architecture, Comparator):
+            self.normalizer, self.stem, self.stages, self.head = architecture.build(spec)
+        else:
+            self._assemble(architecture, spec)
+
+    def _assemble(self, architecture: Architecture, spec: InputSpec) -> None:
+        group, antialias = architecture.group, architecture.antialias
         field_type = regular_type(group, architecture.stem)
         side = (spec.working_side - STEM_SIZE) // 2 + 1
         self.normalizer = CutoutNormalizer(spec)
-        inputs = trivial_type(group, spec.n_channels)
-        self.stem = nn.Sequential(
-            ConvNorm(inputs, field_type, STEM_SIZE, stride=2, kernel=architecture.kernels),
-            PointwiseNonlinearity(field_type),
-        )
-        if architecture.antialias:
-            self.stem.insert(0, DiscTaper(spec.working_side))
+        self.stem = _stem(architecture, spec, field_type)
         self.stages = nn.Sequential()
         for width, depth in zip(architecture.widths, architecture.depths, strict=True):
-            wider, side = regular_type(group, width), (side + 1) // 2
-            self.stages.append(self._stage(field_type, wider, depth, side))
+            wider = regular_type(group, width)
+            # antialiased stages halve the grid once: a coarser one would alias
+            halve = not antialias or len(self.stages) == 1
+            side = (side + 1) // 2 if halve else side
+            stage: nn.Module
+            if antialias:
+                stage = AntialiasedStage(field_type, wider, depth, side, halve)
+            elif architecture.family == "convnext":
+                stage = ConvNeXtStage(field_type, wider, depth, architecture.kernel)
+            else:
+                stage = ResidualStage(field_type, wider, depth, kernel=architecture.kernels)
+            self.stages.append(stage)
             field_type = wider
+        if antialias:
+            self.stages.append(Blur(BLUR_PX))
         if architecture.family == "convnext":
-            self.stem.append(FibreMajor(regular_type(group, architecture.stem)))
             self.stages.append(FibreMajor(field_type, inverse=True))
-        self.head = InvariantHead(field_type, side, architecture.hidden)
-
-    def _stage(
-        self, in_type: FieldType, out_type: FieldType, depth: int, side: int
-    ) -> nn.Sequential:
-        if self.architecture.family == "convnext":
-            return ConvNeXtStage(in_type, out_type, depth, self.architecture.kernel)
-        return ResidualStage(
-            in_type,
-            out_type,
-            depth,
-            side,
-            self.architecture.antialias,
-            kernel=self.architecture.kernels,
-        )
+        self.head = InvariantHead(field_type, side, architecture.hidden, antialias)
 
     def forward(self, images: Tensor, noise: Tensor, mask: Tensor, band_present: Tensor) -> Tensor:
         """Return logits, shape (N,).
@@ -176,13 +183,27 @@ class LensFinder(nn.Module):
         return self.head(self.stages(self.stem(normal)))
 
 
+def _stem(architecture: Architecture, spec: InputSpec, out_type: FieldType) -> nn.Sequential:
+    """Return what lifts a normalised cutout to regular fields on half the grid."""
+    if architecture.antialias:
+        return AntialiasedStem(spec.n_bands, out_type, spec.working_side)
+    inputs = trivial_type(architecture.group, spec.n_channels)
+    stem = nn.Sequential(
+        ConvNorm(inputs, out_type, STEM_SIZE, stride=2, kernel=architecture.kernels),
+        PointwiseNonlinearity(out_type),
+    )
+    if architecture.family == "convnext":
+        stem.append(FibreMajor(out_type))
+    return stem
+
+
 def build_finder(architecture: str, input_spec: InputSpec, seed: int = 0) -> LensFinder:
     """Return a new finder with random weights drawn from ``seed``.
 
     Parameters
     ----------
     architecture : str
-        A key of ``ARCHITECTURES``.
+        A key of ``ARCHITECTURES``, or of ``COMPARATORS``.
     input_spec : InputSpec
     seed : int
         The global random state is left as it was.

@@ -5,15 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from equilens.catalogs.truth import read_truth
 from equilens.pipeline.challenge import (
     SOURCE,
     SUMMARY,
     SURVEYS,
     folder_state,
-    same_folder,
+    same_run,
     write_challenge_products,
 )
-from equilens.pipeline.provenance import write_json_atomic
+from equilens.pipeline.challenge_key import keyed_survey
+from equilens.pipeline.ingest import ingest
+from equilens.pipeline.provenance import sha256_file, write_json_atomic
+from equilens.pipeline.surveys.registry import get_survey
 from equilens.tasks.engine import ObjectParameter, ProductTask, luigi
 from equilens.tasks.errors import TaskError
 from equilens.tasks.ingest import IngestTask
@@ -25,7 +29,7 @@ class ChallengeIngestTask(IngestTask):
 
     def complete(self) -> bool:
         """Whether the cutouts are there, and the files are still those that they came from."""
-        return self.made or (super().complete() and same_folder(self._run(), self.source))
+        return self.made or (super().complete() and same_run(self._run(), self.state()))
 
     def make(self) -> None:
         """Ingest, then note from which files."""
@@ -34,11 +38,40 @@ class ChallengeIngestTask(IngestTask):
                 f"{self._run()} holds a run of other files, or of files that changed since: "
                 "add --replace, or choose another --out"
             )
+        self.read_files()
+        write_json_atomic(self._run() / SOURCE, self.state())
+
+    def read_files(self) -> None:
+        """Fill the store."""
         super().make()
-        write_json_atomic(self._run() / SOURCE, folder_state(self.source))
+
+    def state(self) -> dict[str, Any]:
+        """What the store was made from."""
+        return folder_state(self.source)
 
     def _run(self) -> Path:
         return Path(self.out).parent
+
+
+class LabelledIngestTask(ChallengeIngestTask):
+    """Ingest a challenge's folder with the labels of its key, to train on."""
+
+    key = luigi.Parameter()
+
+    def read_files(self) -> None:
+        """Fill the store; what lacks an image or a label goes to quarantine."""
+        ingest(
+            self.source,
+            keyed_survey(get_survey(self.survey), read_truth(self.key)),
+            self.out,
+            replace=self.replace,
+            workers=self.workers,
+            progress=self.progress,
+        )
+
+    def state(self) -> dict[str, Any]:
+        """What the store was made from: also the key."""
+        return {**folder_state(self.source), "key": sha256_file(self.key)}
 
 
 class ChallengeTask(ProductTask):
@@ -48,6 +81,7 @@ class ChallengeTask(ProductTask):
     scores = luigi.Parameter()
     out = luigi.Parameter()
     truth = luigi.OptionalParameter(default=None)
+    image_set = luigi.OptionalParameter(default=None)
     missing_as_lowest = luigi.BoolParameter(default=False)
     progress = ObjectParameter()
 
@@ -66,6 +100,7 @@ class ChallengeTask(ProductTask):
             self.scores,
             self.out,
             self.truth,
+            image_set=self.image_set,
             missing_as_lowest=self.missing_as_lowest,
         )
 
@@ -101,4 +136,24 @@ def challenge_tasks(
         progress=bars.get("score"),
         after=(ingest,),
     )
-    return ChallengeTask(cutouts=cutouts, scores=scores, out=str(out), after=(score,), **options)
+    return ChallengeTask(
+        cutouts=cutouts,
+        scores=scores,
+        out=str(out),
+        image_set=image_set,
+        after=(score,),
+        **options,
+    )
+
+
+def labelled_cutouts(
+    folder: Path | str, image_set: str, key: Path | str, out: Path | str, **options: Any
+) -> LabelledIngestTask:
+    """A challenge's training set as a labelled store, ``cutouts.zarr`` in a folder."""
+    return LabelledIngestTask(
+        source=str(folder),
+        survey=SURVEYS[image_set],
+        out=f"{out}/cutouts.zarr",
+        key=str(key),
+        **options,
+    )

@@ -25,6 +25,7 @@ FAMILIES = (
     "ingest",
     "skymaps",
     "simulate",
+    "oracle_bound",
     "train",
     "score",
     "evaluate",

@@ -8,7 +8,6 @@ from equilens.models.fields import FieldType
 from equilens.models.planar.convolutions import SteerableConv
 from equilens.models.planar.nonlinearities import PointwiseNonlinearity
 from equilens.models.planar.normalization import FieldBatchNorm
-from equilens.models.planar.pooling import BlurPooling, DiscTaper
 
 
 class ConvNorm(nn.Module):
@@ -44,22 +43,17 @@ class ResidualBlock(nn.Module):
 
 
 class ResidualStage(nn.Sequential):
-    """A convolution that halves an odd grid to ``side`` pixels, then residual blocks."""
+    """A convolution that halves an odd grid, then residual blocks."""
 
     def __init__(
         self,
         in_type: FieldType,
         out_type: FieldType,
         depth: int,
-        side: int,
-        antialias: bool,
         **options,
     ) -> None:
-        stride = 1 if antialias else 2
-        halve: list[nn.Module] = [
-            ConvNorm(in_type, out_type, 3, stride=stride, padding=1, **options),
+        super().__init__(
+            ConvNorm(in_type, out_type, 3, stride=2, padding=1, **options),
             PointwiseNonlinearity(out_type),
-        ]
-        if antialias:
-            halve += [BlurPooling(), DiscTaper(side)]
-        super().__init__(*halve, *(ResidualBlock(out_type, **options) for _ in range(depth)))
+            *(ResidualBlock(out_type, **options) for _ in range(depth)),
+        )

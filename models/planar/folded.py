@@ -28,13 +28,25 @@ class FoldedBlock(nn.Module):
         self.pair = folded_pair(block)
 
     def forward(self, features: Tensor) -> Tensor:
-        change = self.depthwise(features).permute(0, 2, 3, 1)
-        pixels = change.reshape(-1, change.shape[-1])
+        change = _pixels(self.depthwise(features))
+        pixels = _pixels(features)
         if torch.compiler.is_compiling():
-            mixed = self.pair(pixels)
+            out = self._add(pixels, change)
         else:
-            mixed = torch.cat([self.pair(tile) for tile in pixels.split(TILE_PIXELS)])
-        return features + mixed.view(change.shape).permute(0, 3, 1, 2)
+            out = torch.empty_like(pixels)
+            tiles = (x.split(TILE_PIXELS) for x in (pixels, change, out))
+            for tile, tile_change, tile_out in zip(*tiles, strict=True):
+                self._add(tile, tile_change, tile_out)
+        batch, channels, height, width = features.shape
+        return out.view(batch, height, width, channels).permute(0, 3, 1, 2)
+
+    def _add(self, pixels: Tensor, change: Tensor, out: Tensor | None = None) -> Tensor:
+        """Return pixels + pair(change), the slabs back in their places in the same pass."""
+        slabs = self.pair(change)
+        fibres = (pixels.shape[0], slabs.shape[0], slabs.shape[2])
+        total = None if out is None else out.view(fibres)
+        added = torch.add(pixels.view(fibres), slabs.transpose(0, 1), out=total)
+        return added.view(pixels.shape)
 
 
 class FoldedDownsampling(nn.Module):
@@ -78,11 +90,18 @@ class DenseDownsampling(nn.Module):
         return self.pointwise(self.depthwise(features).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
-def fold_depthwise(conv: DepthwiseConv, norm: FibreBatchNorm) -> nn.Conv2d:
-    """Return one plain depthwise convolution for norm(conv(x)) in evaluation mode."""
+def _pixels(features: Tensor) -> Tensor:
+    """(N, channels, H, W) → (N H W, channels), a view of channels-last maps."""
+    return features.permute(0, 2, 3, 1).reshape(-1, features.shape[1])
+
+
+def fold_depthwise(conv: DepthwiseConv, norm: FibreBatchNorm | None = None) -> nn.Conv2d:
+    """Return one plain depthwise convolution for norm(conv(x)) in evaluation mode, or conv(x)."""
     channels = conv.in_type.channels
-    scale, shift = norm.scale_and_shift()
-    weight = conv.weight().double() * scale[:, None, None, None]
+    weight = conv.weight().double()
+    if norm is not None:
+        scale, shift = norm.scale_and_shift()
+        weight = weight * scale[:, None, None, None]
     plain = nn.Conv2d(
         channels,
         channels,
@@ -90,6 +109,7 @@ def fold_depthwise(conv: DepthwiseConv, norm: FibreBatchNorm) -> nn.Conv2d:
         stride=conv.stride,
         padding=conv.padding,
         groups=channels,
+        bias=norm is not None,
         device=weight.device,
     )
     with torch.no_grad():

@@ -47,7 +47,7 @@ class FoldedPointwise(nn.Module):
 
 
 class FoldedPair(nn.Module):
-    """expand, GELU and contract of a ConvNeXtBlock: pixels (n, channels) to pixels."""
+    """expand, GELU and contract of a ConvNeXtBlock: pixels (n, channels) to slabs of the fibre."""
 
     def __init__(self, block: ConvNeXtBlock) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class FoldedPair(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         hidden = self.transform(self.expand(self.transform.to_spectrum(pixels)))
         hidden = self.transform(functional.gelu(hidden))
-        return self.transform.to_pixels(self.contract(hidden))
+        return self.transform(self.contract(hidden))
 
 
 class IrrepsPair(nn.Module):
@@ -77,8 +77,7 @@ class IrrepsPair(nn.Module):
         n, order = pixels.shape[0], len(self.matrix)
         slabs = self._to_irreps(pixels.view(n, order, -1).transpose(0, 1).contiguous())
         hidden = functional.gelu(self._to_fibre(self.expand(slabs)))
-        change = self._to_fibre(self.contract(self._to_irreps(hidden)))
-        return change.transpose(0, 1).reshape(n, -1)
+        return self._to_fibre(self.contract(self._to_irreps(hidden)))
 
     def _to_irreps(self, fibre: Tensor) -> Tensor:
         return (self.matrix @ fibre.flatten(1)).view(fibre.shape)

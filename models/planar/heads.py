@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from equilens.models.fields import FieldType, trivial_type
 from equilens.models.planar.convolutions import PointwiseConv
 from equilens.models.planar.nonlinearities import PointwiseNonlinearity
-from equilens.models.planar.pooling import GroupPooling, RingPooling
+from equilens.models.planar.pooling import GroupPooling, RingPooling, SmoothRingPooling
 
 
 class InvariantHead(nn.Module):
@@ -17,13 +17,13 @@ class InvariantHead(nn.Module):
     centre, where arcs are, and a soft maximum pool the plane.
     """
 
-    def __init__(self, in_type: FieldType, side: int, hidden: int) -> None:
+    def __init__(self, in_type: FieldType, side: int, hidden: int, smooth: bool = False) -> None:
         super().__init__()
-        self.group_pooling = GroupPooling(in_type)
+        self.group_pooling = GroupPooling(in_type, smooth)
         invariants = self.group_pooling.out_type
         self.mix = PointwiseConv(invariants, trivial_type(in_type.group, hidden), bias=True)
         self.activation = PointwiseNonlinearity(self.mix.out_type)
-        self.ring_pooling = RingPooling(side)
+        self.ring_pooling = (SmoothRingPooling if smooth else RingPooling)(side)
         self.hidden = nn.Linear((self.ring_pooling.rings + 1) * hidden, hidden)
         self.logit = nn.Linear(hidden, 1)
 

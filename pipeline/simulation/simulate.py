@@ -7,7 +7,7 @@ is the same whatever the batch it is made in.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -65,6 +65,29 @@ from equilens.pipeline.surveys.survey import Survey
 _OBJECTS_A_STEP = 256
 _Fields = TypeVar("_Fields", LensModel, ClumpySource)
 __all__ = ["simulate_batch", "simulate_store", "truth_table"]
+
+
+@dataclass(frozen=True)
+class NoiselessChunk:
+    """A chunk of objects before noise and masks.
+
+    Parameters
+    ----------
+    exposure : how it is observed
+    images : (CHUNK, B, ny, nx) Tensor, nJy, observed without the light of sources
+    rows : (L,) int64 Tensor, objects with a source behind them
+    arcs : (L, B, ny, nx) Tensor, nJy, observed light of those sources
+    truth : columns of the truth
+    rng, generator : what draws the rest
+    """
+
+    exposure: Exposure
+    images: Tensor
+    rows: Tensor
+    arcs: Tensor
+    truth: dict[str, NDArray]
+    rng: np.random.Generator
+    generator: torch.Generator
 
 
 def simulate_batch(
@@ -168,7 +191,10 @@ def simulate_store(
     return CutoutStore(out)
 
 
-def _simulate_chunk(setting: Setting, seed: int, chunk: int, lens_fraction: float) -> CutoutBatch:
+def noiseless_chunk(
+    setting: Setting, seed: int, chunk: int, lens_fraction: float
+) -> NoiselessChunk:
+    """Draw a chunk of the sequence that a seed stands for, and observe it without noise."""
     population, noise = np.random.SeedSequence([seed, chunk]).spawn(2)
     rng = np.random.default_rng(population)
     generator = torch.Generator(setting.device).manual_seed(int(noise.generate_state(1)[0]))
@@ -178,9 +204,16 @@ def _simulate_chunk(setting: Setting, seed: int, chunk: int, lens_fraction: floa
     images = render_scene(rng, setting, centrals, classes)
     truth = _add_sources(rng, setting, centrals, classes, exposure)
     images = observe(setting, images, exposure, np.arange(CHUNK))
-    images[truth.pop("rows")] += truth.pop("arcs")
-    add_exposure_noise(rng, setting, exposure, images, generator)
-    return _pack(rng, setting, seed, chunk, exposure, images, truth)
+    rows, arcs = truth.pop("rows"), truth.pop("arcs")
+    return NoiselessChunk(exposure, images, rows, arcs, truth, rng, generator)
+
+
+def _simulate_chunk(setting: Setting, seed: int, chunk: int, lens_fraction: float) -> CutoutBatch:
+    scene = noiseless_chunk(setting, seed, chunk, lens_fraction)
+    images = scene.images
+    images[scene.rows] += scene.arcs
+    add_exposure_noise(scene.rng, setting, scene.exposure, images, scene.generator)
+    return pack_chunk(setting, seed, chunk, scene, images)
 
 
 def _add_sources(
@@ -243,16 +276,12 @@ def _empty_truth(setting: Setting, centrals: Centrals, classes: NDArray) -> dict
     }
 
 
-def _pack(
-    rng: np.random.Generator,
-    setting: Setting,
-    seed: int,
-    chunk: int,
-    exposure: Exposure,
-    images: Tensor,
-    truth: dict[str, NDArray],
+def pack_chunk(
+    setting: Setting, seed: int, chunk: int, scene: NoiselessChunk, images: Tensor
 ) -> CutoutBatch:
-    survey, present = setting.survey, exposure.present
+    """Return a chunk's noisy `images` with masks, positions, headers and truth."""
+    survey, rng, exposure = setting.survey, scene.rng, scene.exposure
+    present = exposure.present
     mask = draw_masks(
         rng, CHUNK, setting.n_bands, survey.shape, setting.conditions.defect_probability
     )
@@ -279,7 +308,7 @@ def _pack(
         wcs_header=np.array(headers, dtype=object),
         source_file=empty,
         source_checksum=empty.copy(),
-        columns={**truth, "parent_id": ids.copy()},
+        columns={**scene.truth, "parent_id": ids.copy()},
     )
 
 

@@ -43,10 +43,16 @@ def run_models(args: argparse.Namespace) -> Outcome:
         return _classification()
     from rich.console import Group
 
-    networks, weights = _networks(), _weights()
+    networks, comparators, weights = _networks(), _comparators(), _weights()
     return Outcome(
-        {"networks": networks, "weights": weights},
-        Group(_network_table(networks), "", _weights_table(weights)),
+        {"networks": networks, "comparators": comparators, "weights": weights},
+        Group(
+            _network_table(networks),
+            "",
+            _comparator_table(comparators),
+            "",
+            _weights_table(weights),
+        ),
     )
 
 
@@ -76,6 +82,21 @@ def _networks() -> list[dict[str, Any]]:
             facts |= {"parameters_of_twin": shares["parameters"]}
         networks.append(facts)
     return networks
+
+
+def _comparators() -> list[dict[str, Any]]:
+    from dataclasses import asdict
+
+    from equilens.models.comparators import COMPARATORS
+    from equilens.models.cost import finder_cost
+    from equilens.models.networks import build_finder
+
+    rows = []
+    for name, entry in COMPARATORS.items():
+        cost = asdict(finder_cost(build_finder(name, reference_spec())))
+        facts = {"source": entry.source, "differs": list(entry.differs)}
+        rows.append({"name": name, **cost, "flops": 2 * cost["macs"], **facts})
+    return rows
 
 
 def _classification() -> Outcome:
@@ -147,6 +168,19 @@ def _network_table(networks: list[dict[str, Any]]) -> Any:
             f"{row['inference_bytes'] / 1e6:.1f}",
             f"{row['training_bytes'] / 1e6:.1f}",
         )
+    return table
+
+
+def _comparator_table(comparators: list[dict[str, Any]]) -> Any:
+    from rich.table import Column, Table
+
+    figures = [Column(name, justify="right", no_wrap=True) for name in ("parameters", "MFLOP")]
+    columns = (Column("network", no_wrap=True), *figures, Column("source"))
+    table = Table(*columns, box=None, pad_edge=False, title_justify="left")
+    table.title = "Comparators: published networks, rebuilt, to train on the same data"
+    for row in comparators:
+        cost = (f"{row['parameters']:,}", f"{row['flops'] / 1e6:.1f}")
+        table.add_row(f"[bold]{row['name']}", *cost, row["source"])
     return table
 
 

@@ -51,10 +51,12 @@ def add(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -
 def run_train(args: argparse.Namespace) -> Outcome:
     """Train, or go on with a training."""
     survey = known_survey(args.survey)
+    from equilens.models.comparators import COMPARATORS
     from equilens.models.networks import ARCHITECTURES
 
-    if args.architecture not in ARCHITECTURES:
-        raise UsageError(f"--architecture must be one of {', '.join(ARCHITECTURES)}")
+    known = (*ARCHITECTURES, *COMPARATORS)
+    if args.architecture not in known:
+        raise UsageError(f"--architecture must be one of {', '.join(known)}")
     _check_surveys(args.data, survey.name)
     given = {name: getattr(args, name) for name in _SETTINGS if getattr(args, name) is not None}
     from equilens.models.checkpoint import load_checkpoint

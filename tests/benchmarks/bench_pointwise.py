@@ -23,8 +23,14 @@ GROUPS = (CyclicGroup(4), DihedralGroup(4), DihedralGroup(8))
 
 
 def in_tiles(module, pixels):
-    """Run a module as FoldedBlock does, tile by tile."""
-    return torch.cat([module(tile) for tile in pixels.split(TILE_PIXELS)])
+    """Run a module as FoldedBlock does, tile by tile, and put slabs back in their places."""
+    out = torch.empty_like(pixels)
+    for tile, place in zip(pixels.split(TILE_PIXELS), out.split(TILE_PIXELS), strict=True):
+        result = module(tile)
+        if result.ndim == 3:
+            result = result.transpose(0, 1).reshape(place.shape)
+        place.copy_(result)
+    return out
 
 
 def contenders(width, dtype):

@@ -17,6 +17,7 @@ COMMANDS = (
     "cut",
     "ingest-map",
     "simulate",
+    "oracle-bound",
     "train",
     "score",
     "evaluate",

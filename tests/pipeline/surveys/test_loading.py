@@ -20,6 +20,9 @@ SHIPPED = {
     "panstarrs1": (("g", "r", "i", "z", "y"), (119, 119)),
     "des-cube": (("g", "r", "i", "z", "Y"), (91, 91)),
     "lsst-like": (("u", "g", "r", "i", "z", "y"), (101, 101)),
+    "bologna2": (("VIS", "J", "Y", "H"), (197, 197)),
+    "bologna2-vis": (("VIS",), (199, 199)),
+    "bologna2-nir": (("J", "Y", "H"), (65, 65)),
 }
 
 
