@@ -25,6 +25,9 @@ from equilens.models.planar.folded import (
     fold_depthwise,
 )
 
+DOWNSAMPLING_FROM_CHANNELS = 256
+"""Channels out from which a downsampling stays block-diagonal."""
+
 
 class FoldedFinder(nn.Module):
     """Same inputs and logits as the finder it was folded from; convolutions in channels-last.
@@ -127,6 +130,8 @@ def _folded(module: nn.Module, dense: bool) -> nn.Module:
     if isinstance(module, ConvNeXtBlock):
         return DenseBlock(module) if dense else FoldedBlock(module)
     if isinstance(module, Downsampling):
+        # below that the change of basis costs more than it saves
+        dense = dense or module.out_type.channels < DOWNSAMPLING_FROM_CHANNELS
         return DenseDownsampling(module) if dense else FoldedDownsampling(module)
     # shallow, since children are replaced one by one and their tables need not be copied
     duplicate = copy.copy(module)

@@ -244,7 +244,7 @@ def kernel_basis(
         Of one group.
     size : int
         Odd number of pixels a side.
-    basis : {"pixels", "harmonics"}
+    basis : {"pixels", "harmonics", "smooth"}
     """
     if basis == "pixels":
         _require_grid_symmetry(out_rep.group)

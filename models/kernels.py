@@ -34,7 +34,7 @@ class SteerableKernel(nn.Module):
     in_type, out_type : FieldType
     size : int
         Odd number of pixels a side.
-    basis : {"pixels", "harmonics"}, optional
+    basis : {"pixels", "harmonics", "smooth"}, optional
         Pixels where the group maps the grid onto itself, else harmonics.
     gain : float
         Variance of an output channel over that of the inputs, at the start.

@@ -28,7 +28,7 @@ class ConvNeXtBlock(nn.Module):
         Regular fields.
     size : int
         Odd size of the depthwise kernel in pixels.
-    basis : {"pixels", "harmonics"}, optional
+    basis : {"pixels", "harmonics", "smooth"}, optional
     """
 
     def __init__(self, field_type: FieldType, size: int, basis: str | None = None) -> None:

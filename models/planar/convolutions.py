@@ -30,7 +30,7 @@ class SteerableConv(nn.Module):
         Zeros on every side.
     bias : bool
         One value for each invariant direction of each output field.
-    basis : {"pixels", "harmonics"}, optional
+    basis : {"pixels", "harmonics", "smooth"}, optional
     kernel : {"analytic", "implicit"}
         Fixed functions of the offset (SteerableKernel) or learned ones (ImplicitKernel).
     gain : float

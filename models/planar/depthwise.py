@@ -36,7 +36,7 @@ class DepthwiseConv(nn.Module):
     stride, padding : int
     fibre_major : bool
         Channels in the order of FibreSplit, else in that of the field type.
-    basis : {"pixels", "harmonics"}, optional
+    basis : {"pixels", "harmonics", "smooth"}, optional
     """
 
     order: Tensor

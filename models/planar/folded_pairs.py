@@ -15,7 +15,7 @@ from equilens.models.irreps_split import IrrepsSplit, IsotypicPart
 from equilens.models.planar.blockdiagonal import BlockPointwise, FibreTransform
 from equilens.models.planar.convnext import ConvNeXtBlock
 
-IRREPS_FROM_CHANNELS = 256
+IRREPS_FROM_CHANNELS = 512
 """Channels of a block from which the form by irreps is the faster one."""
 
 

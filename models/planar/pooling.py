@@ -137,25 +137,6 @@ class DiscPooling(nn.Module):
         return features.flatten(2) @ self.weights
 
 
-class DiscTaper(nn.Module):
-    """Multiply a square map by a disc whose edge fades to 0 over two pixels.
-
-    Outside the disc everything is 0, which is what later convolutions pad with: the square's
-    edges then leave no mark on features.
-    """
-
-    taper: Tensor
-
-    def __init__(self, side: int, edge: float = 2.0) -> None:
-        super().__init__()
-        inside = ((side / 2 - disc_mask(side)[0]) / edge).clamp(0, 1)
-        taper = inside.square() * (3 - 2 * inside)
-        self.register_buffer("taper", taper.float(), persistent=False)
-
-    def forward(self, features: Tensor) -> Tensor:
-        return features * self.taper
-
-
 class SkyFade(nn.Module):
     """Fade a square map from the inscribed circle on into what the corners hold: empty sky.
 

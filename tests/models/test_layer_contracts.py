@@ -32,9 +32,9 @@ from equilens.models.planar.normalization import FieldBatchNorm
 from equilens.models.planar.pooling import (
     BlurPooling,
     DiscPooling,
-    DiscTaper,
     GroupPooling,
     RingPooling,
+    SkyFade,
 )
 from equilens.models.testing import random_inputs
 
@@ -66,7 +66,7 @@ LAYERS: dict[str, Callable[[], nn.Module]] = {
     "group pooling smooth": lambda: GroupPooling(FIELDS, smooth=True),
     "ring pooling": lambda: RingPooling(SIDE),
     "disc pooling": lambda: DiscPooling(SIDE),
-    "disc taper": lambda: DiscTaper(SIDE),
+    "sky fade": lambda: SkyFade(SIDE, 2.0),
     "blur pooling": lambda: BlurPooling(),
     "conv norm": lambda: ConvNorm(FIELDS, MIXED, 3),
     "residual": lambda: ResidualBlock(FIELDS),

@@ -26,7 +26,6 @@ from equilens.models.planar.normalization import FieldBatchNorm
 from equilens.models.planar.pooling import (
     BlurPooling,
     DiscPooling,
-    DiscTaper,
     GroupPooling,
     RingPooling,
 )
@@ -184,7 +183,6 @@ def test_pooling_is_what_it_says():
     corner = torch.zeros(1, 1, 7, 7)
     corner[..., 0, 0] = 1e6
     assert DiscPooling(7)(corner) == 0
-    assert torch.equal(DiscTaper(7)(corner), torch.zeros_like(corner))
     identity = regular_type(CyclicGroup(1), 4)
     assert GroupPooling(identity)(features[:, :4]) is not None
 
