@@ -25,8 +25,9 @@ from equilens.models.planar.folded import (
     fold_depthwise,
 )
 
-DOWNSAMPLING_FROM_CHANNELS = 256
-"""Channels out from which a downsampling stays block-diagonal."""
+BLOCKS_FROM_CHANNELS, DOWNSAMPLING_FROM_CHANNELS = 128, 256
+"""Channels from which blocks, and downsamplings by what they give, stay block-diagonal: below them
+the change of basis costs more than it saves."""
 
 
 class FoldedFinder(nn.Module):
@@ -128,9 +129,9 @@ def _folded(module: nn.Module, dense: bool) -> nn.Module:
     if isinstance(module, DepthwiseConv):
         return fold_depthwise(module)
     if isinstance(module, ConvNeXtBlock):
+        dense = dense or module.in_type.channels < BLOCKS_FROM_CHANNELS
         return DenseBlock(module) if dense else FoldedBlock(module)
     if isinstance(module, Downsampling):
-        # below that the change of basis costs more than it saves
         dense = dense or module.out_type.channels < DOWNSAMPLING_FROM_CHANNELS
         return DenseDownsampling(module) if dense else FoldedDownsampling(module)
     # shallow, since children are replaced one by one and their tables need not be copied
