@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from equilens.models.fibre import FibreSplit
@@ -129,27 +130,39 @@ class FibreBatchNorm(nn.Module):
     well). In channels-last, fields are the last axis: a free view.
     """
 
+    running_mean: Tensor
+    running_var: Tensor
+
     def __init__(self, field_type: FieldType, eps: float = 1e-5, momentum: float = 0.1) -> None:
         super().__init__()
         require_regular(field_type, "FibreBatchNorm")
         self.in_type = self.out_type = field_type
-        self.norm = nn.BatchNorm1d(field_type.n_fields, eps, momentum)
-        # a count of batches is of no use, and would be a buffer of integers in the checkpoint
-        self.norm.num_batches_tracked = None
+        self.eps, self.momentum = eps, momentum
+        n_fields = field_type.n_fields
+        self.weight, self.bias = (nn.Parameter(f(n_fields)) for f in (torch.ones, torch.zeros))
+        self.register_buffer("running_mean", torch.zeros(n_fields))
+        self.register_buffer("running_var", torch.ones(n_fields))
 
     def forward(self, features: Tensor) -> Tensor:
         batch, channels, height, width = features.shape
         pixels = features.permute(0, 2, 3, 1).reshape(-1, self.in_type.n_fields)
-        normal = self.norm(pixels).view(batch, height, width, channels)
-        return normal.permute(0, 3, 1, 2)
+        normal = functional.batch_norm(
+            pixels,
+            self.running_mean,
+            self.running_var,
+            self.weight,
+            self.bias,
+            self.training,
+            self.momentum,
+            self.eps,
+        )
+        return normal.view(batch, height, width, channels).permute(0, 3, 1, 2)
 
     def scale_and_shift(self) -> tuple[Tensor, Tensor]:
         """Return float64 a and b, shape (channels,): evaluation computes a x + b."""
-        norm, order = self.norm, self.in_type.finite_group.order
-        assert norm.running_var is not None
-        assert norm.running_mean is not None
-        scale = norm.weight.double() * torch.rsqrt(norm.running_var.double() + norm.eps)
-        shift = norm.bias.double() - norm.running_mean.double() * scale
+        order = self.in_type.finite_group.order
+        scale = self.weight.double() * torch.rsqrt(self.running_var.double() + self.eps)
+        shift = self.bias.double() - self.running_mean.double() * scale
         return scale.repeat(order), shift.repeat(order)
 
     def extra_repr(self) -> str:

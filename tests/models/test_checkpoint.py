@@ -10,6 +10,7 @@ import safetensors.torch
 import torch
 
 from equilens.models import (
+    ARCHITECTURES,
     InputSpec,
     build_finder,
     find_model,
@@ -20,6 +21,7 @@ from equilens.models import (
     shipped_weights,
 )
 from equilens.models import checkpoint as checkpoint_module
+from equilens.models.comparators import COMPARATORS
 from equilens.models.errors import CheckpointError, UnsafeWeightsError
 from equilens.models.testing import random_inputs
 
@@ -54,6 +56,17 @@ def test_round_trip(finder, saved):
     assert metadata["sha256"] == model_sha256(saved)
     assert len(model_sha256(saved)) == 64
     assert os.listdir(saved.parent) == [saved.name]
+
+
+@pytest.mark.parametrize("name", [*ARCHITECTURES, *COMPARATORS])
+def test_every_network_comes_back(name, tmp_path):
+    spec = InputSpec(("VIS",), 0.1, (69, 69))
+    finder = build_finder(name, spec).train()
+    finder(*random_inputs(spec, 2)).sum().backward()
+    saved = save_checkpoint(tmp_path / "model.safetensors", finder, {})
+    loaded, _ = load_checkpoint(saved)
+    for key, value in finder.state_dict().items():
+        assert torch.equal(loaded.state_dict()[key], value), key
 
 
 def test_models_are_found_by_path_folder_and_name(saved, tmp_path, monkeypatch):

@@ -31,7 +31,7 @@ def lively(name, spec=SPEC, seed=0):
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for layer in finder.modules():
-            if isinstance(layer, (FieldBatchNorm, nn.BatchNorm1d)):
+            if isinstance(layer, NORMS):
                 for tensor in (layer.weight, layer.running_var):
                     tensor.copy_(0.5 + torch.rand(tensor.shape, generator=generator))
                 for tensor in (layer.bias, layer.running_mean):
