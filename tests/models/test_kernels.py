@@ -24,6 +24,7 @@ from equilens.models.kernels import SteerableKernel
 from equilens.models.representations import irreducibles, quotient, regular, trivial
 from equilens.models.testing import grid_elements
 
+SIZES = {"pixels": 3, "harmonics": 3, "smooth": 5}
 GROUPS = [CyclicGroup(n) for n in (1, 2, 3, 4, 8)] + [DihedralGroup(n) for n in (1, 2, 4, 8)]
 by_name = pytest.mark.parametrize("group", GROUPS, ids=lambda group: group.name)
 
@@ -87,10 +88,11 @@ def test_harmonic_functions_transform_as_their_matrices_say(group):
 @pytest.mark.parametrize("group", [g for g in GROUPS if g.acts_on_pixels], ids=lambda g: g.name)
 def test_sampled_kernels_obey_the_constraint_on_the_grid(group, basis):
     """κ(hx) = ρ_out(h) κ(x) ρ_in(h)⁻¹ with h moving pixels by index alone."""
+    size = SIZES[basis]
     for out, into in pairs(group):
-        kernels = kernel_basis(out, into, 3, basis).reshape(-1, out.size, into.size, 9)
+        kernels = kernel_basis(out, into, size, basis).reshape(-1, out.size, into.size, size**2)
         for h in group.elements:
-            at_hx = kernels[..., pixel_permutation(group, h, 3)]
+            at_hx = kernels[..., pixel_permutation(group, h, size)]
             expected = np.einsum("ab,nbjp,ij->naip", out.matrices[h], kernels, into.matrices[h])
             np.testing.assert_allclose(at_hx, expected, atol=1e-12, err_msg=f"{out} {into}")
 
@@ -142,14 +144,15 @@ def test_weight_is_the_sum_of_coefficients_times_basis(basis):
     group = DihedralGroup(4)
     in_type = FieldType(group, "2xregular+3xquotient(C2)")
     out_type = FieldType(group, "2xregular+irrep(1,1)")
-    kernel = SteerableKernel(in_type, out_type, 3, basis)
+    size = SIZES[basis]
+    kernel = SteerableKernel(in_type, out_type, size, basis)
     pairs = [(out, into) for out in out_type.blocks for into in in_type.blocks]
     expected = [
         np.einsum(
             "oin,najyx->oaijyx",
             coefficients.detach().double(),
-            kernel_basis(out.representation, into.representation, 3, basis),
-        ).reshape(out.channels, into.channels, 3, 3)
+            kernel_basis(out.representation, into.representation, size, basis),
+        ).reshape(out.channels, into.channels, size, size)
         for (out, into), coefficients in zip(pairs, kernel.coefficients, strict=True)
     ]
     rows = [np.concatenate(expected[:2], axis=1), np.concatenate(expected[2:], axis=1)]
