@@ -112,11 +112,12 @@ class IrrepsPointwise(nn.Module):
     def forward(self, slabs: Tensor) -> Tensor:
         n_lines, _, n_out = self.lines.shape
         out = slabs.new_empty(len(slabs), slabs.shape[1], n_out)
-        torch.bmm(slabs[:n_lines], self.lines, out=out[:n_lines])
+        # autocast leaves calls with `out` alone
+        torch.bmm(slabs[:n_lines], self.lines.to(slabs.dtype), out=out[:n_lines])
         if self.bias is not None:
             out[0] += self.bias
         for part in self.planes:
-            matrix = getattr(self, f"plane_{part.start}")
+            matrix = getattr(self, f"plane_{part.start}").to(slabs.dtype)
             mix = _gather if matrix.shape[1] == part.copies * slabs.shape[2] else _scatter
             for start in range(part.start, part.start + part.slabs, part.copies):
                 mixed = slice(start, start + part.copies)

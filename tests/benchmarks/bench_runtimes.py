@@ -7,9 +7,10 @@ of a logit against the network's own float32 form, in units of the logits' scatt
 cutouts: give trained weights, since those of a random network hardly differ between cutouts.
 """
 
-import io
+import tempfile
 import time
 import warnings
+from pathlib import Path
 
 import comparison
 
@@ -68,9 +69,11 @@ def session(network, inputs, *, quantized=False):
 
     graph = onnx_graph.write(torch.export.export(network, inputs), NAMES, {})
     if quantized:
-        target = io.BytesIO()
-        quantize_dynamic(io.BytesIO(graph), target, weight_type=QuantType.QInt8)
-        graph = target.getvalue()
+        with tempfile.TemporaryDirectory() as folder:
+            whole, small = Path(folder, "float32.onnx"), Path(folder, "int8.onnx")
+            whole.write_bytes(graph)
+            quantize_dynamic(whole, small, ["MatMul", "Gemm"], weight_type=QuantType.QInt8)
+            graph = small.read_bytes()
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = options.threads
     runtime = onnxruntime.InferenceSession(graph, settings, ["CPUExecutionProvider"])

@@ -154,6 +154,22 @@ def test_folded_forms_are_the_block(group):
         torch.testing.assert_close(by_characters, by_irreps, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("pair", [FoldedPair, IrrepsPair])
+def test_pairs_run_in_bfloat16(pair):
+    block = lively(ConvNeXtBlock(regular_type(DihedralGroup(4), 16), 3))
+    pixels = torch.randn(20, 16, generator=torch.Generator().manual_seed(0))
+    folded = pair(block)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        rough = folded(pixels)
+    with torch.no_grad():
+        exact = folded(pixels)
+        torch.testing.assert_close(
+            rough.float(), exact, rtol=0.1, atol=0.05 * float(exact.abs().max())
+        )
+        low = pair(block).bfloat16()(pixels.bfloat16())
+    torch.testing.assert_close(low.float(), exact, rtol=0.1, atol=0.05 * float(exact.abs().max()))
+
+
 def test_tiles_do_not_change_a_folded_block(monkeypatch):
     field_type = regular_type(DihedralGroup(4), 16)
     folded = FoldedBlock(ConvNeXtBlock(field_type, 3)).eval()

@@ -120,7 +120,7 @@ def test_cost_beside_the_plain_twin(equilens_json, monkeypatch):
     assert ours["plain_twin"] == "plain-resnet-nano"
     assert ours["flops_of_twin"] == ours["flops"] / plain["flops"] <= 1
     assert ours["parameters_of_twin"] == ours["parameters"] / plain["parameters"] < 0.2
-    assert networks["d4-convnext-nano"]["flops_of_twin"] < 0.8
+    assert networks["d4-convnext-nano"]["flops_of_twin"] < 0.9
     assert "plain_twin" not in plain
 
 
