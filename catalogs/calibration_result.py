@@ -11,7 +11,7 @@ from typing import Any
 from numpy.typing import ArrayLike
 from scipy.special import expit
 
-from equilens.catalogs.calibration import FAMILIES, Calibration, fit_calibration
+from equilens.catalogs.calibration import FAMILIES, Calibration, FloatArray, fit_calibration
 from equilens.catalogs.calibration_purity import (
     MIN_GRADED,
     Cut,
@@ -57,6 +57,7 @@ class CalibrationResult(Record):
     cuts : the strictest first
     graded : comparisons with graded objects of the real sky
     level : confidence of all intervals
+    notes : what keeps its figures from being taken at face value
     """
 
     calibration: Calibration
@@ -67,6 +68,7 @@ class CalibrationResult(Record):
     cuts: tuple[Cut, ...]
     graded: tuple[GradedCheck, ...]
     level: float
+    notes: tuple[str, ...] = ()
 
     @property
     def purity_verified(self) -> bool:
@@ -82,8 +84,8 @@ class CalibrationResult(Record):
                 "follows if lenses and non-lenses there look like those of the sample"
             )
         parts = [
-            f"{check.observed.value:.3f} [{check.observed.low:.3f}, {check.observed.high:.3f}] of "
-            f"{check.observed.n} graded objects are lenses, {check.expected:.3f} were expected"
+            f"{check.observed.with_interval('.3f')} of {check.observed.n} graded objects are "
+            f"lenses, {check.expected:.3f} were expected"
             for check in self.graded
         ]
         if self.purity_verified:
@@ -92,6 +94,30 @@ class CalibrationResult(Record):
             f"purity on the real sky is unverified: {'; '.join(parts)} (at least {MIN_GRADED} "
             "grades must agree)"
         )
+
+    def probability(self, scores: ArrayLike, *, model_sha256: str) -> FloatArray:
+        """Probability of each score, (N,), at the share of lenses that the density states.
+
+        Raises
+        ------
+        CalibrationError
+            If the scores are another network's.
+        """
+        prior = self.density.per_object
+        return self.calibration.probability(scores, model_sha256=model_sha256, prior=prior)
+
+    def summary(self) -> dict[str, Any]:
+        """What a table with probabilities should say of them, in plain types."""
+        about = self.calibration.fitted_on
+        return {
+            "family": self.calibration.family,
+            "prior": self.density.per_object,
+            "n_lenses": about.n_lenses,
+            "n_nonlenses": about.n_nonlenses,
+            "data_fingerprint": about.data_fingerprint,
+            "purity_statement": self.purity_statement,
+            "notes": list(self.notes),
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types, with what is known of the purity spelled out."""
@@ -111,7 +137,9 @@ class CalibrationResult(Record):
                 "make it anew"
             )
         derived = ("format", "purity_verified", "purity_statement", "provenance")
-        return super().from_dict({k: v for k, v in data.items() if k not in derived})
+        # files from before there were notes have none
+        stored = {"notes": [], **data}
+        return super().from_dict({k: v for k, v in stored.items() if k not in derived})
 
 
 def calibrate(

@@ -54,8 +54,16 @@ class Estimate:
             "method": self.method,
         }
 
+    def with_interval(self, style: str = ".4g") -> str:
+        """``value [low, high]``, each number in this format specification.
+
+        >>> proportion(9, 10).with_interval(".2f")
+        '0.90 [0.55, 1.00]'
+        """
+        return f"{self.value:{style}} [{self.low:{style}}, {self.high:{style}}]"
+
     def __str__(self) -> str:
-        return f"{self.value:.4g} [{self.low:.4g}, {self.high:.4g}] (N={self.n})"
+        return f"{self.with_interval()} (N={self.n})"
 
 
 def finite_or_none(value: float) -> float | None:

@@ -42,6 +42,12 @@ CATALOG_COLUMNS = (
     Column("dec", REAL, "Declination (ICRS), null where unknown", "pos.eq.dec;meta.main", "deg"),
     Column("score", REAL, "Logit of the network, uncalibrated: it ranks, it is no probability",
            "stat.value"),
+    Column("probability", REAL, "Calibrated probability of being a lens, where a share "
+           "probability_prior of the objects is; valid only if p(x|y), what lenses and non-lenses "
+           "look like, is unchanged from the objects that the calibration was fitted to",
+           "stat.probability"),
+    Column("probability_prior", REAL, "Share of lenses among the objects that probability is of",
+           "stat.param"),
     Column("flags", TEXT, "Comma-separated quality flags, empty where there are none",
            "meta.code.qual"),
     Column("survey", TEXT, "Survey that the cutout is from", "meta.dataset"),

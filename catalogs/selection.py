@@ -53,8 +53,7 @@ class ScoreCut(Record):
         rate = "false-positive rate not measured"
         if self.fpr is not None:
             rate = (
-                f"false-positive rate {self.fpr.value:.3g} [{self.fpr.low:.3g}, "
-                f"{self.fpr.high:.3g}], N={self.fpr.n:,} non-lenses"
+                f"false-positive rate {self.fpr.with_interval('.3g')}, N={self.fpr.n:,} non-lenses"
             )
         return f"score >= {self.threshold:.6g} ({rate}; chosen {self.chosen})"
 
@@ -141,6 +140,7 @@ class SelectionFunction(Record):
     n_bootstrap : samples of the parents that the covariance rests on
     check : on held-out parents
     model_sha256, data_fingerprint : of the network and of the scored cutouts
+    notes : what keeps its figures from being taken at face value
     """
 
     axes: tuple[Axis, ...]
@@ -155,6 +155,7 @@ class SelectionFunction(Record):
     check: HeldOutCheck
     model_sha256: str
     data_fingerprint: str
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         n = 1 + sum(term.n_coefficients for term in self.terms)
@@ -177,7 +178,11 @@ class SelectionFunction(Record):
                 f"a saved selection function must have format {FORMAT}, got "
                 f"{data.get('format')!r}: make it anew"
             )
-        return super().from_dict({k: v for k, v in data.items() if k not in ("format", "formula")})
+        # files from before there were notes have none
+        stored = {"notes": [], **data}
+        for derived in ("format", "formula"):
+            stored.pop(derived, None)
+        return super().from_dict(stored)
 
     def completeness(
         self, table: Table, level: float = DEFAULT_LEVEL

@@ -1,7 +1,9 @@
 """Weights on disk: safetensors files that say what they are, and nothing that executes code.
 
 The header's metadata holds ``format``, ``architecture``, ``input_spec`` (JSON) and ``card``
-(JSON: training data, metrics, limits).
+(JSON: training data, metrics, limits). A committee has a format of its own, ``members``, their
+number, and tensors named ``members.0.…``, ``members.1.…``: versions that know single finders alone
+refuse it instead of misreading it.
 """
 
 from __future__ import annotations
@@ -15,30 +17,32 @@ import safetensors
 import safetensors.torch
 import torch
 
+from equilens.models.committee import MOST_MEMBERS, Committee
 from equilens.models.errors import ArchitectureError, CheckpointError, UnsafeWeightsError
 from equilens.models.inputs import InputSpec
 from equilens.models.networks import LensFinder, build_finder
 
 FORMAT = "equilens-finder-1"
+COMMITTEE_FORMAT = "equilens-committee-1"
 LARGEST_BYTES = 2 * 1024**3
 PICKLE_SUFFIXES = (".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".bin")
 WEIGHTS_FOLDER = Path(__file__).parent / "weights"
 
 
-def save_checkpoint(path: str | os.PathLike, finder: LensFinder, card: dict) -> Path:
+def save_checkpoint(path: str | os.PathLike, finder: LensFinder | Committee, card: dict) -> Path:
     """Write a finder's weights, architecture, input specification and card, atomically.
 
     Parameters
     ----------
     path : path ending in .safetensors
-    finder : LensFinder
+    finder : LensFinder or Committee
     card : dict
         Anything JSON can hold.
 
     Raises
     ------
     CheckpointError
-        Where the suffix is another one.
+        Where the suffix is another one, or the weights are too large to be loaded again.
     """
     path = Path(path)
     if path.suffix != ".safetensors":
@@ -49,6 +53,14 @@ def save_checkpoint(path: str | os.PathLike, finder: LensFinder, card: dict) -> 
         "input_spec": json.dumps(finder.spec.to_dict()),
         "card": json.dumps(card),
     }
+    if isinstance(finder, Committee):
+        metadata |= {"format": COMMITTEE_FORMAT, "members": str(len(finder.members))}
+    size = sum(value.nbytes for value in finder.state_dict().values())
+    if size > LARGEST_BYTES:
+        raise CheckpointError(
+            f"{path} would have {size} bytes; weights may have {LARGEST_BYTES} at most: keep fewer "
+            "members, or smaller ones"
+        )
     state = {name: value.detach().cpu().contiguous() for name, value in finder.state_dict().items()}
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -63,11 +75,11 @@ def save_checkpoint(path: str | os.PathLike, finder: LensFinder, card: dict) -> 
     return path
 
 
-def load_checkpoint(path: str | os.PathLike) -> tuple[LensFinder, dict]:
-    """Return the finder, in evaluation mode, and its metadata.
+def load_checkpoint(path: str | os.PathLike) -> tuple[LensFinder | Committee, dict]:
+    """Return the finder or the committee, in evaluation mode, and its metadata.
 
-    Metadata holds ``format``, ``architecture``, ``input_spec`` (dict), ``card`` (dict) and
-    ``sha256``.
+    Metadata holds ``format``, ``architecture``, ``input_spec`` (dict), ``card`` (dict), ``members``
+    (int) and ``sha256``.
 
     Raises
     ------
@@ -120,31 +132,40 @@ def refuse_unsafe(path: Path) -> None:
 
 def _parse_metadata(path: Path, stored: dict[str, str] | None) -> dict:
     stored = stored or {}
-    if stored.get("format") != FORMAT:
+    if stored.get("format") not in (FORMAT, COMMITTEE_FORMAT):
         raise CheckpointError(
             f"{path} declares format {stored.get('format')!r} instead of {FORMAT!r}: it holds "
             f"tensors but no equilens finder; write it with equilens.models.save_checkpoint"
         )
     try:
         return {
-            "format": FORMAT,
+            "format": stored["format"],
             "architecture": stored["architecture"],
             "input_spec": json.loads(stored["input_spec"]),
             "card": json.loads(stored["card"]),
+            "members": int(stored["members"]) if stored["format"] == COMMITTEE_FORMAT else 1,
         }
-    except (KeyError, json.JSONDecodeError) as error:
+    except (KeyError, ValueError) as error:
         raise CheckpointError(f"{path} has a damaged header: {error!r}") from error
 
 
-def _rebuild(path: Path, metadata: dict) -> LensFinder:
+def _rebuild(path: Path, metadata: dict) -> LensFinder | Committee:
+    # checked before anything is built: a number in a file must not decide how much memory is taken
+    if metadata["members"] > MOST_MEMBERS:
+        raise CheckpointError(
+            f"{path} declares {metadata['members']} members; there may be {MOST_MEMBERS} at most"
+        )
     try:
         spec = InputSpec.from_dict(metadata["input_spec"])
-        return build_finder(metadata["architecture"], spec)
+        architecture = metadata["architecture"]
+        if metadata["format"] == FORMAT:
+            return build_finder(architecture, spec)
+        return Committee([build_finder(architecture, spec) for _ in range(metadata["members"])])
     except (ArchitectureError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} declares a network that cannot be built: {error}") from error
 
 
-def _load_state(path: Path, finder: LensFinder, state: dict[str, torch.Tensor]) -> None:
+def _load_state(path: Path, finder: LensFinder | Committee, state: dict[str, torch.Tensor]) -> None:
     expected = finder.state_dict()
     wrong = sorted(
         name

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from equilens.models import onnx_graph
+from equilens.models.committee import Committee
 from equilens.models.errors import ExportError
 from equilens.models.fold import fold
 from equilens.models.inputs import InputSpec
@@ -92,13 +93,13 @@ class ExportedFinder:
 
 
 def export_finder(
-    finder: LensFinder, form: str, *, sha256: str = "", card: dict | None = None
+    finder: LensFinder | Committee, form: str, *, sha256: str = "", card: dict | None = None
 ) -> ExportedFinder:
     """Return the folded network as a file's bytes, verified against the finder.
 
     Parameters
     ----------
-    finder : LensFinder
+    finder : LensFinder or Committee
         Left unchanged; exported as it evaluates.
     form : "torch" or "onnx"
     sha256 : str
@@ -127,7 +128,7 @@ def export_finder(
     return ExportedFinder(form, data, metadata, verify(finder, load_exported(data, form)))
 
 
-def describe(finder: LensFinder, sha256: str, card: dict) -> dict[str, str]:
+def describe(finder: LensFinder | Committee, sha256: str, card: dict) -> dict[str, str]:
     """Return the metadata that an exported file carries."""
     spec = finder.spec
     return {
@@ -173,7 +174,7 @@ def read_metadata(path: Path) -> dict[str, str]:
         raise ExportError(f"{path} is no torch file that equilens exported: {error}") from error
 
 
-def verify(finder: LensFinder, network: Callable[..., Tensor]) -> Verification:
+def verify(finder: LensFinder | Committee, network: Callable[..., Tensor]) -> Verification:
     """Run a network beside the finder in evaluation mode, in float32, on random cutouts.
 
     Raises
@@ -209,11 +210,11 @@ def verification_inputs(spec: InputSpec) -> Inputs:
     return images, noise, mask, present
 
 
-def _evaluating(finder: LensFinder) -> LensFinder:
+def _evaluating(finder: LensFinder | Committee) -> LensFinder | Committee:
     return copy.deepcopy(finder).float().eval()
 
 
-def _program(finder: LensFinder) -> ExportedProgram:
+def _program(finder: LensFinder | Committee) -> ExportedProgram:
     """Return the folded network, of plain layers, as ATen operations that take any batch."""
     folded = _laid_out(fold(_evaluating(finder), dense=True))
     batch = {0: Dim("N", min=1)}

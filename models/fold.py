@@ -7,10 +7,12 @@ block-diagonal layers, which cost less, unless the dense form is asked for.
 from __future__ import annotations
 
 import copy
+from typing import overload
 
 import torch
 from torch import Tensor, nn
 
+from equilens.models.committee import Committee
 from equilens.models.networks import LensFinder
 from equilens.models.planar.blockdiagonal import FibreMajor
 from equilens.models.planar.blocks import ConvNorm
@@ -23,6 +25,7 @@ from equilens.models.planar.folded import (
     FoldedBlock,
     FoldedDownsampling,
     fold_depthwise,
+    plain_conv,
 )
 
 BLOCKS_FROM_CHANNELS, DOWNSAMPLING_FROM_CHANNELS = 128, 256
@@ -65,15 +68,23 @@ class FoldedFinder(nn.Module):
         return self.head(self.features(normal).contiguous())
 
 
-def fold(finder: LensFinder, *, dense: bool = False) -> FoldedFinder:
-    """Return the finder's inference form, equal to its evaluation mode within 1e-5 in float32."""
+@overload
+def fold(finder: LensFinder, *, dense: bool = ...) -> FoldedFinder: ...
+@overload
+def fold(finder: Committee, *, dense: bool = ...) -> Committee: ...
+def fold(finder: LensFinder | Committee, *, dense: bool = False) -> FoldedFinder | Committee:
+    """Return the finder's inference form, equal to its evaluation mode within 1e-5 in float32.
+
+    A committee's is the committee of its folded members.
+    """
+    if isinstance(finder, Committee):
+        return finder.each(lambda member: FoldedFinder(member, dense=dense))
     return FoldedFinder(finder, dense=dense)
 
 
 def fold_convolution(conv: SteerableConv) -> nn.Conv2d:
     """Return the plain convolution that a steerable one amounts to."""
-    bias = conv.bias()
-    return _plain(conv, conv.weight().detach(), None if bias is None else bias.detach())
+    return plain_conv(conv.weight(), conv.bias(), conv.stride, conv.padding)
 
 
 def fold_conv_norm(pair: ConvNorm) -> nn.Conv2d:
@@ -83,24 +94,7 @@ def fold_conv_norm(pair: ConvNorm) -> nn.Conv2d:
     bias = pair.conv.bias()
     if bias is not None:
         shift = shift + scale * bias.double()
-    return _plain(pair.conv, weight.detach(), shift.detach())
-
-
-def _plain(conv: SteerableConv, weight: Tensor, bias: Tensor | None) -> nn.Conv2d:
-    plain = nn.Conv2d(
-        conv.in_type.channels,
-        conv.out_type.channels,
-        conv.kernel.size,
-        stride=conv.stride,
-        padding=conv.padding,
-        bias=bias is not None,
-        device=weight.device,
-    )
-    with torch.no_grad():
-        plain.weight.copy_(weight)
-        if bias is not None and plain.bias is not None:
-            plain.bias.copy_(bias)
-    return plain
+    return plain_conv(weight, shift, pair.conv.stride, pair.conv.padding)
 
 
 def _in_stages_order(stem: nn.Module) -> nn.Module:
@@ -114,9 +108,9 @@ def _in_stages_order(stem: nn.Module) -> nn.Module:
     order = layers[-1].order
     conv = next(layer for layer in layers if isinstance(layer, nn.Conv2d))
     with torch.no_grad():
-        conv.weight.copy_(conv.weight[order].clone())
+        conv.weight.copy_(conv.weight[order])
         if conv.bias is not None:
-            conv.bias.copy_(conv.bias[order].clone())
+            conv.bias.copy_(conv.bias[order])
     return nn.Sequential(*layers[:-1])
 
 

@@ -4,14 +4,14 @@ An ONNX graph must have an input named ``images`` (N, B, ny, nx) float32 in nJy.
 ``noise`` (N, B) float32 in nJy, NaN where a band is missing; ``mask`` (N, B, ny, nx) bool or
 float32, 1 where a pixel is bad; ``band_present`` (N, B) bool or float32. Its output ``logits``, or
 the first one, is (N,) or (N, 1). What it was made for stands as JSON under ``input_spec`` in the
-graph's metadata properties, or under that key in a ``.json`` file of the same name beside it.
+graph's metadata properties, or under that key in a ``.json`` file of the same name beside it. A
+card under ``card`` may say more: such a file's, where there is one, else the graph's.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from equilens.models.checkpoint import load_checkpoint, refuse_unsafe, shipped_weights
+from equilens.models.committee import Committee
 from equilens.models.errors import CheckpointError, MissingExtraError
 from equilens.models.inputs import InputSpec
 from equilens.models.networks import LensFinder
@@ -64,8 +65,7 @@ class OnnxFinder:
         self._check_inputs()
         self.output = self._choose_output()
         self.spec = spec or _declared_spec(self.path, self.session)
-        stated = self.session.get_modelmeta().custom_metadata_map.get("card", "{}")
-        self.card: dict = json.loads(stated)
+        self.card = _declared_card(self.path, self.session)
 
     def _check_inputs(self) -> None:
         unknown = sorted(set(self.inputs) - set(INPUT_NAMES))
@@ -137,25 +137,33 @@ def find_model(name_or_path: str | os.PathLike) -> Path:
     return path
 
 
-def load_model(name_or_path: str | os.PathLike) -> LensFinder | OnnxFinder:
+def load_model(name_or_path: str | os.PathLike) -> LensFinder | Committee | OnnxFinder:
     """Return the finder behind a shipped name, a .safetensors or .onnx file, or their folder.
 
-    Both kinds have ``.spec`` and take the same four tensors. Nothing that unpickles is opened.
+    It may be a committee of finders. All have ``.spec`` and take the same four tensors. Nothing
+    that unpickles is opened.
 
     Raises
     ------
     CheckpointError
         For anything else, with the reason; its subclass UnsafeWeightsError for pickles.
     """
+    return load_with_card(name_or_path)[0]
+
+
+def load_with_card(
+    name_or_path: str | os.PathLike,
+) -> tuple[LensFinder | Committee | OnnxFinder, dict]:
+    """Return the same finder, and the card that came with it: empty where none did."""
     path = find_model(name_or_path)
     refuse_unsafe(path)
-    loaders: dict[str, Callable[[Path], LensFinder | OnnxFinder]] = {
-        ".safetensors": lambda file: load_checkpoint(file)[0],
-        ".onnx": OnnxFinder,
-    }
-    if path.suffix not in loaders:
-        raise CheckpointError(f"a model must end in .safetensors or .onnx, got {path.name!r}")
-    return loaders[path.suffix](path)
+    if path.suffix == ".onnx":
+        graph = OnnxFinder(path)
+        return graph, graph.card
+    if path.suffix == ".safetensors":
+        finder, metadata = load_checkpoint(path)
+        return finder, dict(metadata["card"])
+    raise CheckpointError(f"a model must end in .safetensors or .onnx, got {path.name!r}")
 
 
 def _onnxruntime() -> ModuleType:
@@ -189,3 +197,14 @@ def _declared_spec(path: Path, session) -> InputSpec:
         f'{{"bands": ["VIS"], "pixel_scale_arcsec": 0.1, "shape": [101, 101]}} into its metadata '
         f"property input_spec, or under that key into {beside.name}"
     )
+
+
+def _declared_card(path: Path, session) -> dict:
+    """Return the card in the JSON file beside a graph, in the graph where there is no such file."""
+    beside = path.with_suffix(".json")
+    try:
+        if beside.is_file():
+            return dict(json.loads(beside.read_text()).get("card", {}))
+        return dict(json.loads(session.get_modelmeta().custom_metadata_map.get("card", "{}")))
+    except (AttributeError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} has a card that cannot be read: {error}") from error

@@ -17,7 +17,7 @@ import torch
 import zarr
 
 from equilens.pipeline.errors import ScoringError
-from equilens.pipeline.networks import Network, ready_network
+from equilens.pipeline.networks import Network, by_member, ready_network
 from equilens.pipeline.prefetch import prefetch
 from equilens.pipeline.stores import CutoutStore
 
@@ -67,7 +67,7 @@ def score_block(task: BlockTask, start: int, stop: int) -> BlockStats:
     if torch.get_num_threads() != task.threads:
         torch.set_num_threads(task.threads)
     store = _open_store(task.cutouts, task.fingerprint)
-    network = ready_network(task.weights, task.sha256, task.device)
+    network = by_member(ready_network(task.weights, task.sha256, task.device))
     logits = block_logits(store, network, task, start, stop)
     # an object without a finite score is quarantined; NaN never passes for a rank
     finite = np.isfinite(logits)
@@ -76,8 +76,9 @@ def score_block(task: BlockTask, start: int, stop: int) -> BlockStats:
     rows = array.chunks[0]
     if start % rows or (stop - start != rows and stop != array.shape[0]):
         raise ScoringError(f"rows {start} to {stop} are no block of {rows} rows: not written")
-    array[start:stop, 0] = scores
-    return BlockStats(start, stop, int((~finite).sum()), time.monotonic() - began)
+    array[start:stop] = scores
+    n_not_finite = int((~finite.all(axis=1)).sum())
+    return BlockStats(start, stop, n_not_finite, time.monotonic() - began)
 
 
 # a block of quarantined objects alone is a result too, not a block still to do
@@ -87,12 +88,13 @@ _WRITE = {"write_empty_chunks": True}
 def block_logits(
     store: CutoutStore, network: Network, task: BlockTask, start: int, stop: int
 ) -> np.ndarray:
-    """(stop - start,) float64 logits; reading runs ahead of the network."""
+    """(stop - start, members) float64 logits; reading runs ahead of the network."""
     parts = []
     with torch.inference_mode():
         for inputs in prefetch(read_batches(store, task, start, stop)):
             moved = (values.to(task.device, non_blocking=True) for values in inputs)
-            parts.append(network(*moved).double().cpu().numpy())
+            logits = network(*moved).double().cpu().numpy()
+            parts.append(logits.reshape(task.batch_size, -1))
     return np.concatenate(parts)[: stop - start]
 
 

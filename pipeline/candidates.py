@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from equilens.catalogs.calibration_result import CalibrationResult
 from equilens.catalogs.candidates import build_catalog
 from equilens.catalogs.schema import TRUTH_COLUMNS
 from equilens.pipeline.cutouts import describe_flags
@@ -26,6 +27,7 @@ def candidate_table(
     top: int | None = None,
     threshold: float | None = None,
     maps: Mapping[str, SkyMapStore] | None = None,
+    calibration: CalibrationResult | None = None,
     crossmatch_radius_arcsec: float = 2.0,
 ) -> pa.Table:
     """Ranked candidates with names, positions, flags, conditions and provenance.
@@ -37,6 +39,8 @@ def candidate_table(
     top : keep the best so many
     threshold : keep scores from here on
     maps : sky maps by name; their value at each object becomes a column
+    calibration : for a column ``probability``, at the share of lenses that it states; its network
+        must be the one that gave the scores
     crossmatch_radius_arcsec : to known lenses
 
     Returns
@@ -48,6 +52,8 @@ def candidate_table(
     ------
     StoreError
         `cutouts` is not what was scored.
+    CalibrationError
+        `calibration` is of another network.
     """
     scores = scores if isinstance(scores, ScoreStore) else ScoreStore(scores)
     cutouts = scores.cutouts_path if cutouts is None else cutouts
@@ -57,22 +63,26 @@ def candidate_table(
             f"{store.path} (fingerprint {store.fingerprint[:12]}) is not what {scores.path} has "
             f"scores of ({scores.identity['cutouts'][:12]}): give that store, or score this one"
         )
-    rows = _kept(scores.combined(), top, threshold)
+    values, sha256 = scores.combined(), scores.manifest["network"]["sha256"]
+    rows = _kept(values, top, threshold)
     facts = {name: store.facts(name)[rows] for name in ("ids", "ra", "dec")}
     columns = {name: store.facts(f"columns/{name}")[rows] for name in store.column_names}
     truth = {column.name for column in TRUTH_COLUMNS} & columns.keys()
     conditions = _conditions(scores, store, rows)
     conditions |= attach_maps(facts["ra"], facts["dec"], maps or {})
+    if calibration is not None:
+        conditions["probability"] = calibration.probability(values[rows], model_sha256=sha256)
+        conditions["probability_prior"] = np.full(len(rows), calibration.density.per_object)
     return build_catalog(
         facts["ids"],
         facts["ra"],
         facts["dec"],
-        scores.combined()[rows],
+        values[rows],
         store.survey_name,
         conditions=conditions | {name: columns[name] for name in truth},
         user_columns={name: v for name, v in columns.items() if name not in truth},
         constants={
-            "model_sha256": scores.manifest["network"]["sha256"],
+            "model_sha256": sha256,
             "data_fingerprint": store.fingerprint,
         },
         top=top,

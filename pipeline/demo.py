@@ -9,20 +9,32 @@ from __future__ import annotations
 import csv
 import io
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from astropy.io import fits
 
+from equilens.catalogs.calibration_result import read_calibration
+from equilens.catalogs.errors import CatalogError
 from equilens.catalogs.evaluation import evaluate_scores
 from equilens.catalogs.export import read_catalog
+from equilens.catalogs.selection_table import read_selection
 from equilens.pipeline.challenge import quarantine_of
 from equilens.pipeline.evaluation import join_truth, store_truth
 from equilens.pipeline.provenance import provenance, sha256_file, write_atomic
 from equilens.pipeline.quarantine import write_quarantine
-from equilens.pipeline.report import EvaluatedSample, ReportContent, Sample, write_report
+from equilens.pipeline.report import (
+    EvaluatedSample,
+    MeasuredSelection,
+    ReportContent,
+    Sample,
+    write_report,
+)
 from equilens.pipeline.scores import ScoreStore
 from equilens.pipeline.skymaps import SkyMapStore
 from equilens.pipeline.stores import CutoutStore
@@ -33,6 +45,10 @@ CATALOG_SUFFIXES = ("parquet", "vot", "fits", "ecsv")
 TRUNCATED_SHARE = 0.6
 # the sample that the candidate catalogue is made of
 CATALOGUED = "euclid"
+# Euclid Q1: 497 lenses found among about a million galaxies on 63 deg2 (arXiv:2503.15324)
+LENS_SHARE, LENSES_PER_SQUARE_DEGREE = 5e-4, 7.9
+
+Product = TypeVar("Product")
 
 
 @dataclass(frozen=True)
@@ -58,6 +74,21 @@ class DemoFolder:
     def catalogs(self) -> tuple[str, ...]:
         """The candidate catalogue in its formats."""
         return tuple(str(self.path / f"candidates.{suffix}") for suffix in CATALOG_SUFFIXES)
+
+    @property
+    def calibration(self) -> Path:
+        """Scores of the simulated set to probabilities."""
+        return self.path / "calibration.json"
+
+    @property
+    def selection(self) -> Path:
+        """Which of the simulated lenses a cut finds."""
+        return self.path / "selection.parquet"
+
+    @property
+    def ranks(self) -> Path:
+        """Where the real Euclid objects rank among the simulated non-lenses."""
+        return self.path / "ranks.csv"
 
     @property
     def report(self) -> Path:
@@ -116,6 +147,35 @@ def _blank(source: Path, target: Path) -> None:
         hdus.writeto(target, overwrite=True)
 
 
+@contextmanager
+def unless_impossible(product: Path) -> Iterator[None]:
+    """Make a product of the simulated scores; where they allow none, keep the reason instead.
+
+    Few simulated objects, or a network that does not rank them, end no demonstration.
+    """
+    reason = _reason_file(product)
+    for stale in (product, reason):
+        stale.unlink(missing_ok=True)
+    try:
+        yield
+    except CatalogError as problem:
+        write_atomic(reason, f"{problem}\n".encode())
+
+
+def made_or_none(product: Path, read: Callable[[Path], Product]) -> Product | None:
+    """What `read` finds in a product; None where `unless_impossible` kept a reason."""
+    return None if _reason_file(product).exists() else read(product)
+
+
+def _reason_file(product: Path) -> Path:
+    return product.with_suffix(".absent.txt")
+
+
+def read_measured(path: Path) -> MeasuredSelection:
+    """A selection function's file as the report takes it."""
+    return MeasuredSelection(*read_selection(path))
+
+
 def write_demo_report(folder: DemoFolder) -> None:
     """Write quarantine table and report from the finished stores and catalogues."""
     samples = _samples(folder)
@@ -127,16 +187,31 @@ def write_demo_report(folder: DemoFolder) -> None:
         remarks=(
             "Real galaxies of Euclid and the Dark Energy Survey, a simulated set whose truth is "
             "known, and a few spoilt files, from pixels to a ranked catalogue.",
+            *_absences(folder),
         ),
         samples=samples,
         candidates=table,
         evaluated=_evaluated(folder),
+        calibration=made_or_none(folder.calibration, read_calibration),
+        selection=made_or_none(folder.selection, read_measured),
+        ranks=read_catalog(folder.ranks),
         labels=labels,
         sky_map=SkyMapStore(folder.store("sky")),
         map_name="column density of neutral hydrogen, HI4PI",
         provenance=_provenance(folder, samples),
     )
     write_report(folder.report, content)
+
+
+def _absences(folder: DemoFolder) -> list[str]:
+    """Why the page has no calibration, or no selection function."""
+    products = {"calibration": folder.calibration, "selection function": folder.selection}
+    reasons = {name: _reason_file(product) for name, product in products.items()}
+    return [
+        f"There is no {name}: {file.read_text().strip()}."
+        for name, file in reasons.items()
+        if file.exists()
+    ]
 
 
 def _samples(folder: DemoFolder) -> list[Sample]:
@@ -196,5 +271,8 @@ def _provenance(folder: DemoFolder, samples: list[Sample]) -> dict[str, str]:
             )
     sky = SkyMapStore(folder.store("sky"))
     facts["sky map"] = f"HI4PI, nside {sky.nside}, {sky.fingerprint}"
+    for product in (folder.calibration, folder.selection):
+        if product.exists():
+            facts[product.stem] = f"{product.name}, sha256 {sha256_file(product)}"
     facts["catalogue"] = f"candidates.parquet, sha256 {sha256_file(folder.catalogs[0])}"
     return facts

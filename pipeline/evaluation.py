@@ -30,6 +30,10 @@ EINSTEIN_EDGES = (0.0, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 6.0)
 QUANTILE_COLUMNS = ("arc_snr", "lens_mag", "source_mag")
 N_BINS = 6
 CURVE_POINTS = 2000
+SEEN_IN_TRAINING = (
+    "the network was trained on these cutouts: figures of objects that it saw say nothing of new "
+    "ones, only held-out objects count"
+)
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,7 @@ class JoinedTruth:
     n_merged : of the key's objects, sighted twice and scored as the sighting that stayed
     n_absent : of the key's objects, neither scored nor quarantined
     n_unknown : scored objects that the key does not name; they count nowhere
+    notes : what keeps figures of these objects from being taken at face value
     """
 
     truth: Truth
@@ -52,6 +57,7 @@ class JoinedTruth:
     n_merged: int
     n_absent: int
     n_unknown: int
+    notes: tuple[str, ...] = ()
 
 
 def evaluate(
@@ -87,10 +93,9 @@ def evaluate(
     EvaluationError
         The key names objects that nobody has seen, or no class is complete.
     """
-    store = scores if isinstance(scores, ScoreStore) else ScoreStore(scores)
-    key = store_truth(store) if truth is None else read_truth(truth)
-    joined = join_truth(store, key, missing_as_lowest=missing_as_lowest)
-    labels, values = key.is_lens, joined.scores
+    store, joined = scored_truth(scores, truth, missing_as_lowest=missing_as_lowest)
+    key, values = joined.truth, joined.scores
+    labels = key.is_lens
     cut = fpr_threshold(labels, values, DEFAULT_FPR) if threshold is None else threshold
     report = evaluate_scores(labels, values, level=level, threshold=cut)
     report["at_threshold"]["chosen"] = (
@@ -107,6 +112,7 @@ def evaluate(
         "n_merged": joined.n_merged,
         "n_absent": joined.n_absent,
         "n_unknown": joined.n_unknown,
+        "notes": list(joined.notes),
         "label_rule": key.rule,
         "bins": bins,
         "network": store.manifest["network"],
@@ -121,6 +127,24 @@ def evaluate(
     _write_csv(out / "bins.csv", bins_table(bins))
     write_json_atomic(out / "metrics.json", report)
     return report
+
+
+def scored_truth(
+    scores: ScoreStore | Path | str,
+    truth: Path | str | None,
+    *,
+    missing_as_lowest: bool = False,
+) -> tuple[ScoreStore, JoinedTruth]:
+    """A finished ScoreStore, joined to a key of its objects; None takes the truth it carries.
+
+    Raises
+    ------
+    EvaluationError
+        There is no truth, or it is one of other objects: see `join_truth`.
+    """
+    store = scores if isinstance(scores, ScoreStore) else ScoreStore(scores)
+    key = store_truth(store) if truth is None else read_truth(truth)
+    return store, join_truth(store, key, missing_as_lowest=missing_as_lowest)
 
 
 def store_truth(scores: ScoreStore) -> Truth:
@@ -157,7 +181,13 @@ def join_truth(store: ScoreStore, truth: Truth, *, missing_as_lowest: bool = Fal
         )
     joined = join_scores(truth.ids, ids, scores, missing_as_lowest=True)
     return JoinedTruth(
-        truth, joined.scores, len(quarantined), n_merged, len(absent), joined.n_unknown
+        truth,
+        joined.scores,
+        len(quarantined),
+        n_merged,
+        len(absent),
+        joined.n_unknown,
+        notes=(SEEN_IN_TRAINING,) if store.seen_in_training else (),
     )
 
 

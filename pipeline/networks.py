@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,10 +10,11 @@ from typing import Any
 
 from torch import Tensor
 
-from equilens.models.checkpoint import load_checkpoint, model_sha256, shipped_weights
+from equilens.models.checkpoint import model_sha256, shipped_weights
+from equilens.models.committee import RULE, Committee
 from equilens.models.fold import fold
 from equilens.models.inputs import InputSpec
-from equilens.models.user_models import OnnxFinder, find_model, load_model
+from equilens.models.user_models import OnnxFinder, find_model, load_model, load_with_card
 from equilens.pipeline.domain import TrainingDomain
 from equilens.pipeline.errors import ScoringError
 
@@ -34,6 +34,7 @@ class NetworkRef:
     spec : images that it takes
     domain : what it was trained on; None where its card does not say
     card : the rest of its card
+    members : 1, or the size of a committee
     """
 
     name: str
@@ -43,10 +44,12 @@ class NetworkRef:
     spec: InputSpec
     domain: TrainingDomain | None
     card: dict[str, Any]
+    members: int = 1
 
-    def summary(self) -> dict[str, str]:
+    def summary(self) -> dict[str, Any]:
         """What a product of this network should say of it."""
-        return {"name": self.name, "sha256": self.sha256, "architecture": self.architecture}
+        facts = {"name": self.name, "sha256": self.sha256, "architecture": self.architecture}
+        return facts if self.members == 1 else {**facts, "members": self.members, "rule": RULE}
 
 
 def describe_network(reference: str | Path) -> NetworkRef:
@@ -62,8 +65,7 @@ def describe_network(reference: str | Path) -> NetworkRef:
         It is none of these, or not what it claims to be.
     """
     path = find_model(reference)
-    card = card_of(path)
-    model = load_model(path)
+    model, card = load_with_card(path)
     stated = card.get("training_domain")
     is_shipped = str(reference) in shipped_weights()
     return NetworkRef(
@@ -74,17 +76,8 @@ def describe_network(reference: str | Path) -> NetworkRef:
         spec=model.spec,
         domain=None if stated is None else TrainingDomain.from_dict(stated),
         card=card,
+        members=len(model.members) if isinstance(model, Committee) else 1,
     )
-
-
-def card_of(path: Path) -> dict[str, Any]:
-    """The card in a checkpoint, beside an ONNX graph (.json) or in it; empty without one."""
-    if path.suffix != ".onnx":
-        return dict(load_checkpoint(path)[1]["card"])
-    beside = path.with_suffix(".json")
-    if beside.is_file():
-        return dict(json.loads(beside.read_text()).get("card", {}))
-    return OnnxFinder(path).card
 
 
 def _name(path: Path) -> str:
@@ -94,7 +87,7 @@ def _name(path: Path) -> str:
 
 @lru_cache(maxsize=4)
 def ready_network(path: str, sha256: str, device: str) -> Network:
-    """The network as it runs, kept for the next call of this process.
+    """The network as it runs, kept for the next call of this process; gives scores of shape (N,).
 
     Raises
     ------
@@ -108,3 +101,8 @@ def ready_network(path: str, sha256: str, device: str) -> Network:
         )
     model = load_model(path)
     return model if isinstance(model, OnnxFinder) else fold(model).to(device)
+
+
+def by_member(network: Network) -> Network:
+    """What a ready network is made of: a committee then gives (N, members) logits."""
+    return network.member_logits if isinstance(network, Committee) else network

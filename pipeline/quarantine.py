@@ -48,7 +48,7 @@ class QuarantineRow:
     Attributes
     ----------
     id : of the object
-    file : at fault; "" where there is none
+    file : at fault, from the source folder on where it lies there; "" where there is none
     rule : that it breaks, such as ``truncated``
     value : what was found
     remedy : what a user can do about it
@@ -61,10 +61,21 @@ class QuarantineRow:
     remedy: str
 
     @classmethod
-    def of(cls, object_id: str, rejection: RejectedObject, file: str = "") -> QuarantineRow:
-        """The row for a rejection; `file` stands in where the rejection names none."""
+    def of(
+        cls, object_id: str, rejection: RejectedObject, file: str = "", root: Path | None = None
+    ) -> QuarantineRow:
+        """The row for a rejection.
+
+        Parameters
+        ----------
+        file : stands in where the rejection names none
+        root : source folder; what lies in it is named from there, as the store names its files
+        """
         value = " ".join(rejection.value.split())[:MAX_VALUE_LENGTH]
-        return cls(object_id, rejection.file or file, rejection.rule, value, rejection.remedy)
+        at_fault = rejection.file or file
+        if root is not None and Path(at_fault).is_relative_to(root):
+            at_fault = str(Path(at_fault).relative_to(root))
+        return cls(object_id, at_fault, rejection.rule, value, rejection.remedy)
 
 
 COLUMNS = tuple(entry.name for entry in fields(QuarantineRow))

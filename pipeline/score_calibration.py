@@ -10,7 +10,7 @@ from equilens.catalogs.calibration_result import CalibrationResult, calibrate
 from equilens.catalogs.resampling import parents_of
 from equilens.catalogs.truth import read_truth
 from equilens.pipeline.errors import EvaluationError
-from equilens.pipeline.evaluation import join_truth, store_truth
+from equilens.pipeline.evaluation import scored_truth
 from equilens.pipeline.provenance import provenance, write_json_atomic
 from equilens.pipeline.scores import ScoreStore
 
@@ -44,9 +44,8 @@ def calibrate_scores(
     EvaluationError, CalibrationError
         If scores and truth do not fit, or no calibration does.
     """
-    store = scores if isinstance(scores, ScoreStore) else ScoreStore(scores)
-    key = store_truth(store) if truth is None else read_truth(truth)
-    joined = join_truth(store, key, missing_as_lowest=missing_as_lowest)
+    store, joined = scored_truth(scores, truth, missing_as_lowest=missing_as_lowest)
+    key = joined.truth
     result = calibrate(
         key.is_lens,
         joined.scores,
@@ -58,6 +57,7 @@ def calibrate_scores(
         training_prior=training_prior,
         seed=seed,
     )
+    result = replace(result, notes=joined.notes)
     if graded is not None:
         result = replace(result, graded=(_graded_check(result, *graded),))
     write_json_atomic(out, {**result.to_dict(), "provenance": provenance()})
@@ -66,6 +66,11 @@ def calibrate_scores(
 
 def _graded_check(result: CalibrationResult, scores: Path | str, key: Path | str) -> GradedCheck:
     store, grades = ScoreStore(scores), read_truth(key)
+    if store.seen_in_training:
+        raise EvaluationError(
+            f"{store.path} has scores of cutouts that the network was trained on, which verify no "
+            "purity: give graded objects that it never saw"
+        )
     known = dict(zip(store.ids(), store.combined(), strict=True))
     absent = [name for name in grades.ids if name not in known]
     if absent:

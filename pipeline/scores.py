@@ -1,4 +1,4 @@
-"""ScoreStore: the logits of one network for one CutoutStore.
+"""ScoreStore: the logits of one network, or of a committee's members, for one CutoutStore.
 
 A Zarr v3 group with ``scores`` (object, member), float64, and what a reader needs of each object.
 Workers write ``scores`` in blocks of rows: one block is one chunk and so one file, which appears
@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +68,15 @@ class ScoreStore:
     @property
     def fingerprint(self) -> str:
         return self.manifest["fingerprint"]
+
+    @property
+    def seen_in_training(self) -> bool:
+        """Whether the network was trained on the cutouts that it scored.
+
+        Told by fingerprint, so only of a whole store; False where the network's card does not say
+        what it was trained on.
+        """
+        return self.identity["cutouts"] in self.manifest.get("trained_on", ())
 
     @property
     def cutouts_path(self) -> Path:
@@ -134,7 +144,11 @@ def read_scores(group: zarr.Group, path: Path, rows: slice) -> np.ndarray:
 
 
 def open_scores(
-    path: Path, identity: dict[str, Any], facts: dict[str, np.ndarray], block_rows: int
+    path: Path,
+    identity: dict[str, Any],
+    facts: dict[str, np.ndarray],
+    block_rows: int,
+    members: int = 1,
 ) -> zarr.Group:
     """A group to write scores into: the one begun with this identity, or a new one.
 
@@ -142,6 +156,7 @@ def open_scores(
     ----------
     facts : ``ids``, ``flags`` and ``outside`` of every object
     block_rows : of a new one; one begun before keeps its own
+    members : of the network; more than 1 for a committee
     """
     if (path / IDENTITY).exists() and (path / "zarr.json").exists():
         return zarr.open_group(path, mode="r+")
@@ -149,9 +164,9 @@ def open_scores(
     n = len(facts["ids"])
     group.create_array(
         "scores",
-        shape=(n, 1),
+        shape=(n, members),
         dtype="f8",
-        chunks=(block_rows, 1),
+        chunks=(block_rows, members),
         compressors=[ZstdCodec(level=1), Crc32cCodec()],
         fill_value=np.nan,
         dimension_names=["object", "member"],
@@ -204,12 +219,22 @@ def finish_scores(
         "cutouts": str(store.path.resolve()),
         "survey": store.survey_name,
         "network": network.summary(),
+        "trained_on": trained_on(network.card),
         "guard": report.to_dict(),
         "n_quarantined": len(lost),
         "n_rejected_before": len(before),
         "provenance": provenance(),
     }
     write_json_atomic(path / MANIFEST, {**content, **about})
+
+
+def trained_on(card: Mapping[str, Any]) -> list[str]:
+    """Fingerprints of the stores that a network was trained on, by its card; [] if it is silent.
+
+    Fine-tuned weights have seen what their base has seen.
+    """
+    stated = [card.get("data"), card.get("inherited", {}).get("data")]
+    return [str(entry) for part in stated if isinstance(part, list) for entry in part]
 
 
 def rejected_before(store: CutoutStore) -> list[QuarantineRow]:

@@ -186,7 +186,7 @@ class _Plan:
             return [(start, min(start + rows, n)) for start in damaged]
         few = self.store.n_shards < 2 * (workers or available_cores())
         rows = SMALL_BLOCK if few else self.store.shard_size
-        group = open_scores(self.out, self.identity, self._facts(), rows)
+        group = open_scores(self.out, self.identity, self._facts(), rows, self.network.members)
         rows = open_array(group, "scores").chunks[0]
         starts = range(0, n, rows)
         sound = (block_is_sound(group, self.out, k, rows) for k in range(len(starts)))

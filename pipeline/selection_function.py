@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,9 @@ from equilens.catalogs.resampling import parents_of
 from equilens.catalogs.selection import ScoreCut, SelectionFunction
 from equilens.catalogs.selection_fit import DEFAULT_BOOTSTRAP, fit_selection, visible
 from equilens.catalogs.selection_table import binned_table, write_selection
-from equilens.catalogs.truth import Truth, read_truth
+from equilens.catalogs.truth import Truth
 from equilens.pipeline.errors import EvaluationError
-from equilens.pipeline.evaluation import DEFAULT_FPR, fpr_threshold, join_truth, store_truth
+from equilens.pipeline.evaluation import DEFAULT_FPR, fpr_threshold, scored_truth
 from equilens.pipeline.provenance import provenance, write_atomic, write_json_atomic
 from equilens.pipeline.report.selection_section import selection_picture
 from equilens.pipeline.scores import ScoreStore
@@ -69,9 +70,8 @@ def measure_selection(
         If scores and truth do not fit, or the lenses carry no model.
     """
     out = Path(out)
-    store = scores if isinstance(scores, ScoreStore) else ScoreStore(scores)
-    key = store_truth(store) if truth is None else read_truth(truth)
-    joined = join_truth(store, key, missing_as_lowest=missing_as_lowest)
+    store, joined = scored_truth(scores, truth, missing_as_lowest=missing_as_lowest)
+    key = joined.truth
     cut = choose_cut(key.is_lens, joined.scores, threshold, fpr)
     is_lens = key.is_lens == 1
     table = lens_table(store, key, band)
@@ -92,6 +92,7 @@ def measure_selection(
         model_sha256=store.manifest["network"]["sha256"],
         data_fingerprint=store.identity["cutouts"],
     )
+    function = replace(function, notes=joined.notes)
     bins = binned_table(function, table, lens_scores, pairs)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_json_atomic(out.with_suffix(".json"), function.to_dict())

@@ -96,6 +96,32 @@ def batch_size(text: str) -> int:
     return value
 
 
+def add_scored_truth(parser: argparse.ArgumentParser, also: str = "") -> None:
+    """Declare a ScoreStore, and ``--truth`` for its objects.
+
+    Parameters
+    ----------
+    also : what the key should hold beside IDs and labels
+    """
+    parser.add_argument("scores", type=existing_path, metavar="SCORES.zarr")
+    holds = f"IDs, is_lens and {also}" if also else "IDs and is_lens"
+    parser.add_argument(
+        "--truth",
+        type=existing_file,
+        metavar="KEY",
+        help=f"key with {holds}; by default the truth that a simulated store carries",
+    )
+
+
+def add_missing_as_lowest(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--missing-as-lowest``."""
+    parser.add_argument(
+        "--missing-as-lowest",
+        action="store_true",
+        help="count objects of the key that have no score as missed",
+    )
+
+
 def add_tolerance(parser: argparse.ArgumentParser) -> None:
     """Declare ``--tolerance``."""
     parser.add_argument(

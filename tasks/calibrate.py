@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from equilens.catalogs.calibration_purity import LensDensity
 from equilens.pipeline.score_calibration import calibrate_scores
-from equilens.tasks.engine import ProductTask, luigi
+from equilens.tasks.engine import RemadeTask, luigi
 
 
-class CalibrateTask(ProductTask):
+class CalibrateTask(RemadeTask):
     """Calibrate a finished ScoreStore; quick, so it is made anew each time."""
 
     scores = luigi.Parameter()
@@ -21,10 +21,6 @@ class CalibrateTask(ProductTask):
     graded = luigi.OptionalParameter(default=None)
     missing_as_lowest = luigi.BoolParameter(default=False)
     seed = luigi.IntParameter(default=0)
-
-    def complete(self) -> bool:
-        """Never beforehand."""
-        return self.made
 
     def output(self) -> luigi.LocalTarget:
         """The calibration."""

@@ -18,7 +18,7 @@ from equilens.pipeline.challenge_key import keyed_survey
 from equilens.pipeline.ingest import ingest
 from equilens.pipeline.provenance import sha256_file, write_json_atomic
 from equilens.pipeline.surveys.registry import get_survey
-from equilens.tasks.engine import ObjectParameter, ProductTask, luigi
+from equilens.tasks.engine import ObjectParameter, RemadeTask, luigi
 from equilens.tasks.errors import TaskError
 from equilens.tasks.ingest import IngestTask
 from equilens.tasks.score import ScoreTask
@@ -74,8 +74,11 @@ class LabelledIngestTask(ChallengeIngestTask):
         return {**folder_state(self.source), "key": sha256_file(self.key)}
 
 
-class ChallengeTask(ProductTask):
-    """Write the submission of scored cutouts, and measure it where the key is known."""
+class ChallengeTask(RemadeTask):
+    """Write the submission of scored cutouts, and measure it where the key is known.
+
+    Made anew each time: it is quick, and the key may be another one.
+    """
 
     cutouts = luigi.Parameter()
     scores = luigi.Parameter()
@@ -84,10 +87,6 @@ class ChallengeTask(ProductTask):
     image_set = luigi.OptionalParameter(default=None)
     missing_as_lowest = luigi.BoolParameter(default=False)
     progress = ObjectParameter()
-
-    def complete(self) -> bool:
-        """Never beforehand: it is quick, and the key may be another one."""
-        return self.made
 
     def output(self) -> luigi.LocalTarget:
         """The summary, written last."""

@@ -8,19 +8,25 @@ from typing import Any
 from equilens.models.checkpoint import shipped_weights
 from equilens.pipeline.demo import (
     CUBE_SURVEY,
+    LENS_SHARE,
+    LENSES_PER_SQUARE_DEGREE,
     MAP_FILE,
     MAP_NAME,
     REAL_SURVEY,
     DemoFolder,
     prepare_files,
     sample_path,
+    unless_impossible,
     write_demo_report,
 )
-from equilens.tasks.engine import ProductTask, luigi
+from equilens.tasks.calibrate import CalibrateTask
+from equilens.tasks.engine import ProductTask, RemadeTask, luigi
 from equilens.tasks.evaluate import EvaluateTask
 from equilens.tasks.export import ExportTask
 from equilens.tasks.ingest import IngestTask
+from equilens.tasks.rank import RankTask
 from equilens.tasks.score import ScoreTask
+from equilens.tasks.selection_function import SelectionFunctionTask
 from equilens.tasks.simulate import SimulateTask, truth_path
 from equilens.tasks.skymap import SkyMapTask
 
@@ -39,14 +45,28 @@ class DemoFilesTask(ProductTask):
         prepare_files(DemoFolder(Path(self.out)))
 
 
-class DemoReportTask(ProductTask):
-    """The report on everything that came before."""
+class DemoCalibrateTask(CalibrateTask):
+    """Calibrate the simulated scores, or keep the reason why they allow it not."""
+
+    def make(self) -> None:
+        """As the command does."""
+        with unless_impossible(Path(self.out)):
+            super().make()
+
+
+class DemoSelectionTask(SelectionFunctionTask):
+    """Measure which simulated lenses a cut finds, or keep the reason why it can not be done."""
+
+    def make(self) -> None:
+        """As the command does."""
+        with unless_impossible(Path(self.out)):
+            super().make()
+
+
+class DemoReportTask(RemadeTask):
+    """The report on everything that came before: it tells of this very run."""
 
     out = luigi.Parameter()
-
-    def complete(self) -> bool:
-        """Never beforehand: it tells of this very run."""
-        return self.made
 
     def output(self) -> luigi.LocalTarget:
         """The page."""
@@ -89,19 +109,43 @@ def demo_tasks(
         )
         for name, network in models.items()
     }
-    evaluate = EvaluateTask(
-        scores=folder.scores("simulated"),
-        truth=str(truth_path(folder.store("simulated"))),
-        out=str(folder.path),
-        after=(scores["simulated"],),
-    )
+    measured = _measuring_tasks(folder, scores["simulated"], scores["euclid"])
     export = ExportTask(
         scores=folder.scores("euclid"),
         out=folder.catalogs,
         maps={MAP_NAME: folder.store("sky")},
         after=(scores["euclid"], stores["sky"]),
     )
-    return DemoReportTask(out=str(out), after=(evaluate, export, *scores.values(), stores["des"]))
+    return DemoReportTask(out=str(out), after=(*measured, export, *scores.values(), stores["des"]))
+
+
+def _measuring_tasks(
+    folder: DemoFolder, scored: ProductTask, real: ProductTask
+) -> tuple[ProductTask, ...]:
+    """What the simulated truth can tell of the scores, and of the real objects' ones."""
+    scores = folder.scores("simulated")
+    return (
+        EvaluateTask(
+            scores=scores,
+            truth=str(truth_path(folder.store("simulated"))),
+            out=str(folder.path),
+            after=(scored,),
+        ),
+        DemoCalibrateTask(
+            scores=scores,
+            out=str(folder.calibration),
+            prior=LENS_SHARE,
+            density=LENSES_PER_SQUARE_DEGREE,
+            after=(scored,),
+        ),
+        DemoSelectionTask(scores=scores, out=str(folder.selection), after=(scored,)),
+        RankTask(
+            scores=folder.scores("euclid"),
+            among=scores,
+            out=str(folder.ranks),
+            after=(scored, real),
+        ),
+    )
 
 
 def _store_tasks(

@@ -19,7 +19,7 @@ from equilens.tasks.errors import TaskError
 
 Advance = Callable[[int], None]
 
-__all__ = ["Advance", "ObjectParameter", "ProductTask", "luigi", "run_tasks"]
+__all__ = ["Advance", "ObjectParameter", "ProductTask", "RemadeTask", "luigi", "run_tasks"]
 
 
 class ObjectParameter(luigi.Parameter[Any]):
@@ -63,6 +63,14 @@ class ProductTask(luigi.Task):
         """Keep what went wrong, so that `run_tasks` can raise it."""
         self.failure = exception
         return super().on_failure(exception)
+
+
+class RemadeTask(ProductTask):
+    """Makes its product in every run, once: what lies there can be of other inputs or options."""
+
+    def complete(self) -> bool:
+        """Whether this very run made it."""
+        return self.made
 
 
 def run_tasks(tasks: Sequence[luigi.Task], log_level: str = "CRITICAL") -> None:

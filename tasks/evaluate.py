@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from equilens.pipeline.evaluation import PREVALENCES, evaluate
-from equilens.tasks.engine import ProductTask, luigi
+from equilens.tasks.engine import RemadeTask, luigi
 
 
-class EvaluateTask(ProductTask):
+class EvaluateTask(RemadeTask):
     """Evaluate a finished ScoreStore; quick, so it is made anew each time."""
 
     scores = luigi.Parameter()
@@ -15,10 +15,6 @@ class EvaluateTask(ProductTask):
     threshold = luigi.OptionalFloatParameter(default=None)
     prevalences = luigi.ListParameter(default=PREVALENCES)
     missing_as_lowest = luigi.BoolParameter(default=False)
-
-    def complete(self) -> bool:
-        """Never beforehand."""
-        return self.made
 
     def output(self) -> luigi.LocalTarget:
         """The figures."""

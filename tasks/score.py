@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from equilens.pipeline.scoring import score
-from equilens.tasks.engine import ObjectParameter, ProductTask, luigi
+from equilens.tasks.engine import ObjectParameter, RemadeTask, luigi
 from equilens.tasks.targets import ManifestTarget
 
 
-class ScoreTask(ProductTask):
-    """Score a CutoutStore; what is scored already stays."""
+class ScoreTask(RemadeTask):
+    """Score a CutoutStore; what is scored already stays.
+
+    Run each time: `score` itself knows what is missing, damaged or another network's.
+    """
 
     cutouts = luigi.Parameter()
     model = luigi.Parameter()
@@ -24,10 +27,6 @@ class ScoreTask(ProductTask):
     def output(self) -> ManifestTarget:
         """The ScoreStore."""
         return ManifestTarget(self.out, "scores")
-
-    def complete(self) -> bool:
-        """Never beforehand: `score` itself knows what is missing, damaged or another network's."""
-        return self.made
 
     def make(self) -> None:
         """Score what is missing."""

@@ -5,11 +5,14 @@ from __future__ import annotations
 from equilens.catalogs.selection_fit import DEFAULT_BOOTSTRAP
 from equilens.pipeline.evaluation import DEFAULT_FPR
 from equilens.pipeline.selection_function import measure_selection
-from equilens.tasks.engine import ProductTask, luigi
+from equilens.tasks.engine import RemadeTask, luigi
 
 
-class SelectionFunctionTask(ProductTask):
-    """Measure which lenses a cut on a finished ScoreStore finds; made anew each time."""
+class SelectionFunctionTask(RemadeTask):
+    """Measure which lenses a cut on a finished ScoreStore finds.
+
+    Made anew each time: another cut gives another file of the same name.
+    """
 
     scores = luigi.Parameter()
     truth = luigi.OptionalParameter(default=None)
@@ -22,10 +25,6 @@ class SelectionFunctionTask(ProductTask):
     bootstrap = luigi.IntParameter(default=DEFAULT_BOOTSTRAP)
     missing_as_lowest = luigi.BoolParameter(default=False)
     seed = luigi.IntParameter(default=0)
-
-    def complete(self) -> bool:
-        """Never beforehand: another cut gives another file of the same name."""
-        return self.made
 
     def output(self) -> luigi.LocalTarget:
         """The table; its model and its picture lie beside it."""

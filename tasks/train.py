@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
 from typing import Any
 
-from equilens.pipeline.training import Augmentation, TrainConfig, other_training, train
+from equilens.pipeline.training import (
+    TrainConfig,
+    WarmStart,
+    other_training,
+    train,
+    train_committee,
+)
 from equilens.tasks.engine import ObjectParameter, ProductTask, luigi
 from equilens.tasks.errors import TaskError
+from equilens.tasks.simulate import SimulateTask
+
+PART_OBJECTS = 4096
 
 
 class TrainTask(ProductTask):
-    """Train a finder on labelled stores, into a folder."""
+    """Train a finder, or a committee, on labelled stores, into a folder."""
 
     stores = luigi.ListParameter()
     out = luigi.Parameter()
     architecture = luigi.Parameter()
     config: Any = luigi.DictParameter(default={})
-    augmentation: Any = luigi.DictParameter(default={})
+    start: Any = luigi.DictParameter(default={})
+    members = luigi.IntParameter(default=1)
     field_px = luigi.OptionalIntParameter(default=None)
     name = luigi.OptionalParameter(default=None)
     resume = luigi.BoolParameter(default=True)
@@ -37,13 +49,12 @@ class TrainTask(ProductTask):
                 f"{self.out} holds the weights of another training "
                 f"({'; '.join(self._differences())}): add --replace, or choose another --out"
             )
-        report = train(
-            list(self.stores),
-            self.out,
-            **self._settings(),
-            resume=self.resume,
-            progress=self.progress,
-        )
+        settings = self._settings() | {"resume": self.resume, "progress": self.progress}
+        stores = list(self.stores)
+        if self.members > 1:
+            report = train_committee(stores, self.out, members=self.members, **settings)
+        else:
+            report = train(stores, self.out, **settings)
         if not report.complete:
             raise TaskError(
                 f"the training was stopped after {report.steps} steps: run the same command again "
@@ -54,9 +65,37 @@ class TrainTask(ProductTask):
         return {
             "architecture": self.architecture,
             "field_px": self.field_px,
-            "config": TrainConfig(**self.config, augmentation=Augmentation(**self.augmentation)),
+            "config": TrainConfig.from_dict(self.config),
             "name": self.name,
+            "start": WarmStart(**self.start) if self.start else None,
         }
 
     def _differences(self) -> list[str]:
-        return other_training(self.output().path, list(self.stores), **self._settings())
+        settings = self._settings() | {"members": self.members}
+        return other_training(self.output().path, list(self.stores), **settings)
+
+
+def training_data_tasks(
+    survey: str, n_objects: int, seed: int, folder: Path, progress: Any = None
+) -> list[SimulateTask]:
+    """Tasks that simulate training cutouts, in parts: a part that is finished is not made again.
+
+    Seeds of the parts follow from `seed` by a hash, so that no `equilens simulate --seed` of a
+    small number makes objects that were trained on.
+    """
+    starts = range(0, n_objects, PART_OBJECTS)
+    return [
+        SimulateTask(
+            survey=survey,
+            n_objects=min(PART_OBJECTS, n_objects - start),
+            seed=_part_seed(seed, number),
+            out=str(folder / f"part-{number:03d}.zarr"),
+            progress=progress,
+        )
+        for number, start in enumerate(starts)
+    ]
+
+
+def _part_seed(seed: int, number: int) -> int:
+    digest = hashlib.blake2b(f"training/{seed}/{number}".encode(), digest_size=4).digest()
+    return 2**32 + int.from_bytes(digest, "big")

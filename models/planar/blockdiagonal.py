@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from equilens.models.fibre import FibreSplit
 from equilens.models.fields import FieldType, require_same_group
 from equilens.models.planar.depthwise import require_regular
-from equilens.models.planar.layout import is_channels_last
+from equilens.models.planar.layout import as_maps, as_pixels, is_channels_last
 
 
 class FibreTransform(nn.Module):
@@ -46,12 +46,11 @@ class FibreTransform(nn.Module):
 
     def spectrum(self, features: Tensor) -> Tensor:
         """(N, channels, H, W), best in channels-last → (|K|, N H W, channels / |K|)."""
-        return self.to_spectrum(features.permute(0, 2, 3, 1).reshape(-1, features.shape[1]))
+        return self.to_spectrum(as_pixels(features))
 
     def features(self, spectrum: Tensor, like: Tensor) -> Tensor:
         """The inverse of ``spectrum``, with the number of objects and the grid of ``like``."""
-        batch, _, height, width = like.shape
-        return self.to_pixels(spectrum).view(batch, height, width, -1).permute(0, 3, 1, 2)
+        return as_maps(self.to_pixels(spectrum), like)
 
 
 class BlockPointwise(nn.Module):
@@ -144,10 +143,8 @@ class FibreBatchNorm(nn.Module):
         self.register_buffer("running_var", torch.ones(n_fields))
 
     def forward(self, features: Tensor) -> Tensor:
-        batch, channels, height, width = features.shape
-        pixels = features.permute(0, 2, 3, 1).reshape(-1, self.in_type.n_fields)
         normal = functional.batch_norm(
-            pixels,
+            as_pixels(features).reshape(-1, self.in_type.n_fields),
             self.running_mean,
             self.running_var,
             self.weight,
@@ -156,7 +153,7 @@ class FibreBatchNorm(nn.Module):
             self.momentum,
             self.eps,
         )
-        return normal.view(batch, height, width, channels).permute(0, 3, 1, 2)
+        return as_maps(normal, features)
 
     def scale_and_shift(self) -> tuple[Tensor, Tensor]:
         """Return float64 a and b, shape (channels,): evaluation computes a x + b."""

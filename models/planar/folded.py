@@ -14,6 +14,7 @@ from equilens.models.planar.blockdiagonal import BlockPointwise, FibreBatchNorm,
 from equilens.models.planar.convnext import ConvNeXtBlock, Downsampling
 from equilens.models.planar.depthwise import DepthwiseConv
 from equilens.models.planar.folded_pairs import FoldedPointwise, folded_pair, output_scale
+from equilens.models.planar.layout import as_maps, as_pixels
 
 TILE_PIXELS = 512
 """Pixels that an eager FoldedBlock takes at once: its wide hidden layer then stays in the cache."""
@@ -28,8 +29,7 @@ class FoldedBlock(nn.Module):
         self.pair = folded_pair(block)
 
     def forward(self, features: Tensor) -> Tensor:
-        change = _pixels(self.depthwise(features))
-        pixels = _pixels(features)
+        change, pixels = as_pixels(self.depthwise(features)), as_pixels(features)
         if torch.compiler.is_compiling():
             out = self._add(pixels, change)
         else:
@@ -37,8 +37,7 @@ class FoldedBlock(nn.Module):
             tiles = (x.split(TILE_PIXELS) for x in (pixels, change, out))
             for tile, tile_change, tile_out in zip(*tiles, strict=True):
                 self._add(tile, tile_change, tile_out)
-        batch, channels, height, width = features.shape
-        return out.view(batch, height, width, channels).permute(0, 3, 1, 2)
+        return as_maps(out, features)
 
     def _add(self, pixels: Tensor, change: Tensor, out: Tensor | None = None) -> Tensor:
         """Return pixels + pair(change), the slabs back in their places in the same pass."""
@@ -90,32 +89,34 @@ class DenseDownsampling(nn.Module):
         return self.pointwise(self.depthwise(features).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
-def _pixels(features: Tensor) -> Tensor:
-    """(N, channels, H, W) → (N H W, channels), a view of channels-last maps."""
-    return features.permute(0, 2, 3, 1).reshape(-1, features.shape[1])
-
-
 def fold_depthwise(conv: DepthwiseConv, norm: FibreBatchNorm | None = None) -> nn.Conv2d:
     """Return one plain depthwise convolution for norm(conv(x)) in evaluation mode, or conv(x)."""
-    channels = conv.in_type.channels
-    weight = conv.weight().double()
+    weight, shift = conv.weight(), None
     if norm is not None:
         scale, shift = norm.scale_and_shift()
-        weight = weight * scale[:, None, None, None]
+        weight = weight.double() * scale[:, None, None, None]
+    return plain_conv(weight, shift, conv.stride, conv.padding, conv.in_type.channels)
+
+
+def plain_conv(
+    weight: Tensor, bias: Tensor | None, stride: int, padding: int, groups: int = 1
+) -> nn.Conv2d:
+    """Return the plain convolution, in float32, of a kernel (out, in / groups, size, size)."""
+    n_out, n_in, size, _ = weight.shape
     plain = nn.Conv2d(
-        channels,
-        channels,
-        conv.size,
-        stride=conv.stride,
-        padding=conv.padding,
-        groups=channels,
-        bias=norm is not None,
+        n_in * groups,
+        n_out,
+        size,
+        stride,
+        padding,
+        groups=groups,
+        bias=bias is not None,
         device=weight.device,
     )
     with torch.no_grad():
         plain.weight.copy_(weight)
-        if plain.bias is not None:
-            plain.bias.copy_(shift)
+        if plain.bias is not None and bias is not None:
+            plain.bias.copy_(bias)
     return plain
 
 

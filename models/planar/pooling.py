@@ -59,67 +59,71 @@ class GroupPooling(nn.Module):
         return f"{self.in_type!r} → {self.out_type!r}" + (", smooth" if self.smooth else "")
 
 
-class RingPooling(nn.Module):
-    """Means over soft rings around the centre, and a soft maximum over the inscribed disc.
+class RingMeans(nn.Module):
+    """What poolings over soft rings around the centre share: the rings, and means over them.
 
-    (N, C, side, side) → (N, (rings + 1) C). Rings are Gaussians of equal spacing from the centre
-    to the disc's edge, of unit sum; the soft maximum is log mean exp over the disc. Weights
-    depend on the distance from the centre alone, and corners outside the disc are never seen.
+    Rings are Gaussians of equal spacing from the centre to the edge of the inscribed disc, times
+    ``disc`` (side, side), of unit sum. They depend on the distance from the centre alone.
     """
 
     weights: Tensor
-    log_disc: Tensor
 
-    def __init__(self, side: int, rings: int = 3) -> None:
+    def __init__(self, side: int, rings: int, disc: Tensor) -> None:
         super().__init__()
-        distance, disc = disc_mask(side)
+        distance = disc_mask(side)[0]
         radii = torch.linspace(0, (side - 1) / 2, rings, dtype=torch.float64)
         width = (side - 1) / 2 / rings
         weights = torch.exp(-((distance - radii[:, None, None]) ** 2) / (2 * width**2)) * disc
         weights = weights / weights.sum(dim=(1, 2), keepdim=True)
         self.rings = rings
         self.register_buffer("weights", weights.flatten(1).float(), persistent=False)
-        log_disc = torch.log(disc / disc.sum()).flatten()
-        self.register_buffer("log_disc", log_disc.float(), persistent=False)
 
-    def forward(self, features: Tensor) -> Tensor:
-        flat = features.flatten(2)
-        means = (flat @ self.weights.T).transpose(1, 2).flatten(1)
-        return torch.cat([means, torch.logsumexp(flat + self.log_disc, dim=2)], dim=1)
+    def means(self, flat: Tensor) -> Tensor:
+        """Means over each ring: (N, C, side²) → (N, rings C)."""
+        return (flat @ self.weights.T).transpose(1, 2).flatten(1)
 
     def extra_repr(self) -> str:
         return f"rings={self.rings}"
 
 
-class SmoothRingPooling(nn.Module):
-    """Means over soft rings around the centre, and the root mean square over the disc.
+class RingPooling(RingMeans):
+    """Means over soft rings, and a soft maximum over the inscribed disc.
+
+    (N, C, side, side) → (N, (rings + 1) C). The soft maximum is log mean exp over the disc;
+    corners outside it are never seen.
+    """
+
+    log_disc: Tensor
+
+    def __init__(self, side: int, rings: int = 3) -> None:
+        disc = disc_mask(side)[1]
+        super().__init__(side, rings, disc)
+        log_disc = torch.log(disc / disc.sum()).flatten()
+        self.register_buffer("log_disc", log_disc.float(), persistent=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        flat = features.flatten(2)
+        return torch.cat([self.means(flat), torch.logsumexp(flat + self.log_disc, dim=2)], dim=1)
+
+
+class SmoothRingPooling(RingMeans):
+    """Means over soft rings, and the root mean square over the disc.
 
     (N, C, side, side) → (N, (rings + 1) C), as RingPooling, with weights that fade out towards
     the inscribed circle: a sum over pixels then stands for an integral over the plane, at any
     angle. The root mean square, √(mean x² + 0.01), is to peaks what the soft maximum is there.
     """
 
-    weights: Tensor
+    disc: Tensor
 
     def __init__(self, side: int, rings: int = 3) -> None:
-        super().__init__()
-        distance = disc_mask(side)[0]
-        radii = torch.linspace(0, (side - 1) / 2, rings, dtype=torch.float64)
-        width = (side - 1) / 2 / rings
         disc = faded_disc(side, side / 8)
-        weights = torch.exp(-((distance - radii[:, None, None]) ** 2) / (2 * width**2)) * disc
-        weights = torch.cat([weights, disc[None]])
-        weights = weights / weights.sum(dim=(1, 2), keepdim=True)
-        self.rings = rings
-        self.register_buffer("weights", weights.flatten(1).float(), persistent=False)
+        super().__init__(side, rings, disc)
+        self.register_buffer("disc", (disc / disc.sum()).flatten().float(), persistent=False)
 
     def forward(self, features: Tensor) -> Tensor:
         flat = features.flatten(2)
-        means = (flat @ self.weights[:-1].T).transpose(1, 2).flatten(1)
-        return torch.cat([means, torch.sqrt(flat.square() @ self.weights[-1] + 0.01)], dim=1)
-
-    def extra_repr(self) -> str:
-        return f"rings={self.rings}"
+        return torch.cat([self.means(flat), torch.sqrt(flat.square() @ self.disc + 0.01)], dim=1)
 
 
 class DiscPooling(nn.Module):

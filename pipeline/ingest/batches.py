@@ -114,7 +114,7 @@ def gather_batch(
             row = len(accepted)
             known = calibrate(outcome, survey, images[row], mask[row])
         except RejectedObject as rejection:
-            rejected.append(QuarantineRow.of(ref.id, rejection, ref.source_file))
+            rejected.append(QuarantineRow.of(ref.id, rejection, ref.source_file, ref.root))
         except Exception as error:  # as in `read_each`
             rejected.append(QuarantineRow.of(ref.id, _unexpected(error), ref.source_file))
         else:

@@ -43,7 +43,7 @@ def plan(
         fault = _fault(survey, ref, seen, verdicts)
         seen.add(ref.id)
         if fault is not None:
-            rejected.append(QuarantineRow.of(ref.id, fault, ref.source_file))
+            rejected.append(QuarantineRow.of(ref.id, fault, ref.source_file, ref.root))
     n_objects = n_found - len(rejected)
     ny, nx = survey.shape
     summary = IngestSummary(

@@ -15,6 +15,7 @@ from equilens.catalogs.calibration_result import CalibrationResult
 from equilens.catalogs.intervals import Estimate
 from equilens.pipeline.report.theme import FigurePair, Theme, figure_pair, legend
 
+LEAST_SHOWN = 1e-6
 SHOWN_PROBABILITIES = (0.0001, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999)
 
 
@@ -26,11 +27,12 @@ def calibration_section(result: CalibrationResult) -> dict[str, Any]:
         "fit": (
             f"A {result.calibration.family} calibration, fitted to {about.n_lenses:,} lenses and "
             f"{about.n_nonlenses:,} non-lenses of {about.n_parents:,} parents."
+            + "".join(f" {note[0].upper()}{note[1:]}." for note in result.notes)
         ),
         "quality": (
             "On held-out parents its expected calibration error is "
-            f"{_with_interval(error.value, '.4f')}, against {before.value:.4f} for the bare "
-            f"scores; perfect probabilities would show {_with_interval(error.if_calibrated, '.4f')}"
+            f"{error.value.with_interval('.4f')}, against {before.value:.4f} for the bare "
+            f"scores; perfect probabilities would show {error.if_calibrated.with_interval('.4f')}"
             f" in {error.value.n:,} objects."
         ),
         "purity_statement": result.purity_statement[0].upper() + result.purity_statement[1:],
@@ -48,20 +50,24 @@ def calibration_section(result: CalibrationResult) -> dict[str, Any]:
     }
 
 
-def _with_interval(estimate: Estimate, style: str) -> str:
-    low, high = f"{estimate.low:{style}}", f"{estimate.high:{style}}"
-    return f"{estimate.value:{style}} [{low}, {high}]"
-
-
 def _cut_row(cut: Cut) -> tuple[str, ...]:
     return (
         f"{cut.threshold:.3f}",
-        _with_interval(cut.completeness, ".3f"),
-        _with_interval(cut.fpr, ".2g"),
-        _with_interval(cut.candidates_per_square_degree, ".3g"),
-        _with_interval(cut.purity, ".2g"),
+        cut.completeness.with_interval(".3f"),
+        cut.fpr.with_interval(".2g"),
+        _numbers(cut.candidates_per_square_degree),
+        cut.purity.with_interval(".2g"),
         f"{cut.smooth_purity:.2g}",
     )
+
+
+def _numbers(estimate: Estimate) -> str:
+    """Whole numbers from a hundred on, three digits below."""
+    value, low, high = (
+        f"{x:,.0f}" if x >= 100 else f"{x:.3g}"
+        for x in (estimate.value, estimate.low, estimate.high)
+    )
+    return f"{value} [{low}, {high}]"
 
 
 def reliability_figure(result: CalibrationResult) -> FigurePair:
@@ -81,10 +87,11 @@ def reliability_figure(result: CalibrationResult) -> FigurePair:
         legend(axes, theme, 2)
 
     counts = sorted({b.share_of_lenses.n for b in after})
+    size = " to ".join(f"{n:,}" for n in dict.fromkeys((counts[0], counts[-1])))
     caption = (
-        f"{len(after)} bins of {counts[0]:,} to {counts[-1]:,} objects, none of whose parents was "
-        f"in the fit; bars: {result.level:.0%} intervals (Clopper–Pearson). Axes in log-odds; "
-        "points beyond lie on the edge."
+        f"{len(after)} bins of {size} objects, none of whose parents was in the fit; bars: "
+        f"{result.level:.0%} intervals (Clopper–Pearson). Axes in log-odds; points beyond lie on "
+        "the edge."
     )
     return figure_pair("Probabilities against what came true", caption, draw)
 
@@ -99,10 +106,9 @@ def _draw_bins(axes: Axes, bins: Sequence[ReliabilityBin], label: str, colour: s
         x,
         value,
         yerr=(value - low, high - value),
-        fmt="o-",
+        fmt="o",
         color=colour,
         markersize=4.5,
-        linewidth=0.8,
         elinewidth=1.4,
         label=label,
     )
@@ -125,7 +131,8 @@ def purity_figure(result: CalibrationResult) -> FigurePair:
         axes.fill_between(completeness, low, high, color=theme.lens, alpha=0.2, linewidth=0)
         axes.plot(completeness, value, color=theme.lens, linewidth=1.8, label="from the rates")
         axes.plot(completeness, smooth, color=theme.nonlens, linewidth=1.2, label="by probability")
-        axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="completeness", ylabel="expected purity")
+        axes.set(xlim=(0, 1), yscale="log", xlabel="completeness", ylabel="expected purity")
+        axes.set_ylim(max(0.5 * min(value.min(), smooth.min()), LEAST_SHOWN), 1.3)
         legend(axes, theme, 2)
 
     verified = "" if result.purity_verified else " Unverified on the real sky."

@@ -94,6 +94,8 @@ class ReportContent:
     evaluated : the sample with truth, if there is one
     calibration : of a network's scores, if there is one
     selection : which lenses the cut finds, if that was measured
+    ranks : of real objects among simulated non-lenses, as `equilens.catalogs.reference_ranks`
+        makes it
     labels : id → 0 or 1 of real objects that somebody has labelled; they are shown, not measured
     sky_map, map_name : drawn behind the positions, and what it is of
     remarks : sentences for the top of the page
@@ -106,6 +108,7 @@ class ReportContent:
     evaluated: EvaluatedSample | None = None
     calibration: CalibrationResult | None = None
     selection: MeasuredSelection | None = None
+    ranks: pa.Table | None = None
     labels: Mapping[str, int] = field(default_factory=dict)
     sky_map: SkyMapStore | None = None
     map_name: str = ""

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from equilens.pipeline.provenance import write_atomic
@@ -126,7 +127,22 @@ def _labelled(content: ReportContent) -> dict[str, Any] | None:
         "n_lenses": sum(content.labels.values()),
         "n_others": len(content.labels) - sum(content.labels.values()),
         "n_ranked": content.candidates.num_rows,
+        "among": _among_simulated(content.ranks, {row["id"]: row["name"] for row in rows}),
     }
+
+
+def _among_simulated(ranks: pa.Table | None, names: Mapping[str, str]) -> dict[str, Any] | None:
+    """Share of the simulated non-lenses that reach the score of each known lens."""
+    lenses = [] if ranks is None else [row for row in ranks.to_pylist() if row["is_lens"] == 1]
+    if not lenses:
+        return None
+    shares = (
+        f"{names[row['id']].removeprefix('EQL ')} {row['share']:.2g} "
+        f"[{row['share_low']:.2g}, {row['share_high']:.2g}]"
+        for row in lenses
+        if row["id"] in names
+    )
+    return {"n": lenses[0]["n_nonlenses"], "shares": "; ".join(shares)}
 
 
 def _unscored(sample: Sample) -> dict[str, Any]:

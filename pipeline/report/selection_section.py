@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from equilens.catalogs.selection import HeldOutCheck, SelectionFunction
+from equilens.catalogs.intervals import proportion
+from equilens.catalogs.selection import Denominator, HeldOutCheck, SelectionFunction
 from equilens.pipeline.report.theme import (
     LIGHT,
     FigurePair,
@@ -35,12 +36,12 @@ Draw = Callable[[Axes, Theme], None]
 
 def selection_section(function: SelectionFunction, bins: pa.Table) -> dict[str, Any]:
     """What the page shows of a selection function."""
-    level = "Bars: 95 % intervals (Clopper–Pearson); line: mean of the smooth model in the bin."
+    bars = "Bars: 95\u00a0% intervals (Clopper–Pearson); line: mean of the smooth model in the bin."
+    which = _capital(function.denominator.kind)
     figures = []
     for axis in function.axes:
         rows = _single(bins, axis.column)
-        counts = ", ".join(f"{row['n']:,}" for row in rows)
-        caption = f"{function.denominator.kind}; lenses a bin, from left: {counts}. {level}"
+        caption = f"{which}; {_counts_text(rows)} a bin. {bars}"
         title = f"Completeness against {_label(axis.column).split(' (')[0]}"
         figures.append(figure_pair(title, caption, _bins_drawer(function, rows)))
     pair = _pair(bins)
@@ -51,10 +52,37 @@ def selection_section(function: SelectionFunction, bins: pa.Table) -> dict[str, 
     figures.append(check_figure(function.check))
     return {
         "cut": f"Found means {function.cut}.",
-        "denominator": f"A share of: {function.denominator}.",
+        "denominator": _denominator_text(function.denominator),
         "check": check_text(function.check),
         "figures": figures,
     }
+
+
+def _denominator_text(counts: Denominator) -> str:
+    """What completeness is a share of, and what it comes to over all."""
+    overall = proportion(counts.n_found, counts.n_counted).with_interval(".3f")
+    which = f"all {counts.n_counted:,} injected lenses"
+    if counts.arc_snr_from is not None:
+        which = (
+            f"the {counts.n_counted:,} lenses that count ({counts.kind}) of the "
+            f"{counts.n_injected:,} injected"
+        )
+    text = f"Found are {counts.n_found:,} of {which}: {overall}."
+    if counts.n_unknown:
+        text += (
+            f" The smooth model leaves out {counts.n_unknown:,}, of which a property is unknown."
+        )
+    return text
+
+
+def _counts_text(rows: Sequence[dict[str, Any]]) -> str:
+    """Fewest and most lenses of the bins."""
+    fewest, most = min(row["n"] for row in rows), max(row["n"] for row in rows)
+    return f"{fewest:,} lenses" if fewest == most else f"{fewest:,} to {most:,} lenses"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def check_text(check: HeldOutCheck) -> str:
@@ -86,7 +114,7 @@ def check_figure(check: HeldOutCheck) -> FigurePair:
 
     caption = (
         f"{check.n:,} lenses of {check.n_parents:,} parents, each predicted without its parent. "
-        "Bars: 95 % intervals (Clopper–Pearson)."
+        "Bars: 95\u00a0% intervals (Clopper–Pearson)."
     )
     return figure_pair("The smooth model on held-out parents", caption, draw)
 

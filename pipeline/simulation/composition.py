@@ -3,27 +3,80 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from equilens.pipeline.simulation import galaxies, impostors
 from equilens.pipeline.simulation.exposure import CHUNK, Setting
-from equilens.pipeline.simulation.populations import draw_galaxies, draw_neighbours
-from equilens.pipeline.simulation.rendering import add_compact, add_full, add_patterns
-from equilens.pipeline.simulation.scenes import (
-    MORPHOLOGIES,
-    Centrals,
-    SceneBuilder,
+from equilens.pipeline.simulation.populations import (
+    as_field_galaxies,
+    draw_galaxies,
+    draw_neighbours,
+)
+from equilens.pipeline.simulation.rendering import add_patterns, add_sersic
+from equilens.pipeline.simulation.scenes import Centrals, SceneBuilder
+from equilens.pipeline.simulation.surroundings import (
+    add_bright_stars,
     add_neighbours,
-    add_projections,
+    add_star_fields,
 )
 
-_LATE_TYPE_SHARE = {"lens": (0.07, 0.03), "alignment": (0.07, 0.03), "galaxy": (0.1, 0.05)}
-_COMPACT_HALVES = (12, 24)  # pixels; full frames beyond
-_REACH_IN_RADII = 4.5  # half-light radii that a patch holds: 0.2 % of the centre for n = 1
-_WINGED_INDEX, _WINGED_REACH = 2.0, 2.5
+_PLAIN = {
+    "early": galaxies.add_early_type,
+    "spiral": galaxies.add_spiral,
+    "edge_on": galaxies.add_edge_on,
+    "disc": galaxies.add_disc,
+    "ring": impostors.add_ring,
+    "polar_ring": impostors.add_polar_ring,
+    "merger": impostors.add_merger,
+    "group": impostors.add_group,
+}
+# spiral, edge-on and disc; the rest are early types
+_LATE_TYPE_SHARES = {
+    "lens": (0.07, 0.03, 0.0),
+    "alignment": (0.07, 0.03, 0.0),
+    "galaxy": (0.12, 0.06, 0.2),
+    "field": (0.15, 0.1, 0.45),
+}
+_STRAY_SHARE, _FARTHEST_STRAY = 0.12, 3.0  # of targets, and in pixels
+_REPEATS = 4  # cutouts of one double impostor
+
+
+@dataclass(frozen=True)
+class Objects:
+    """What stands at the centres of a chunk.
+
+    Parameters
+    ----------
+    classes : (CHUNK,) object array of class names
+    centrals : their galaxies
+    parents : (CHUNK,) int, row of the first cutout of the same object
+    turns : (CHUNK,) rad, position angle of what turns about the central in repeats
+    """
+
+    classes: NDArray
+    centrals: Centrals
+    parents: NDArray
+    turns: NDArray
+
+
+def draw_objects(
+    rng: np.random.Generator, setting: Setting, lens_fraction: float, mixture: Mapping[str, float]
+) -> Objects:
+    """Draw classes and centrals; double impostors come in up to four cutouts of one object."""
+    classes = draw_classes(rng, lens_fraction, mixture)
+    centrals = draw_centrals(rng, setting)
+    parents = np.arange(CHUNK)
+    doubles = np.flatnonzero(classes == "double")
+    parents[doubles] = doubles[np.arange(len(doubles)) // _REPEATS * _REPEATS]
+    turns = rng.uniform(0, 2 * np.pi, CHUNK)
+    repeated = replace(centrals.take(parents), rows=np.arange(CHUNK))
+    field_galaxies = as_field_galaxies(rng, repeated.galaxies, classes == "field")
+    return Objects(classes, replace(repeated, galaxies=field_galaxies), parents, turns)
 
 
 def draw_classes(
@@ -36,8 +89,11 @@ def draw_classes(
 
 
 def draw_centrals(rng: np.random.Generator, setting: Setting) -> Centrals:
-    """Draw the galaxies at the centres, up to 1.5 pixels off, whatever the class."""
-    galaxies = draw_galaxies(
+    """Draw the galaxies at the centres, whatever the class.
+
+    Most lie within 1.5 pixels of the centre; one in eight up to 3 pixels off along each axis.
+    """
+    drawn = draw_galaxies(
         rng,
         CHUNK,
         setting.conditions,
@@ -45,44 +101,55 @@ def draw_centrals(rng: np.random.Generator, setting: Setting) -> Centrals:
         setting.mag_limit,
         setting.survey.bands[setting.detection].psf_fwhm_arcsec,
     )
-    offset = np.clip(rng.normal(0, 0.5, (2, CHUNK)), -1.5, 1.5) * setting.grid.pixel_scale
+    offset = np.clip(rng.normal(0, 0.5, (2, CHUNK)), -1.5, 1.5)
+    stray = rng.uniform(-_FARTHEST_STRAY, _FARTHEST_STRAY, (2, CHUNK))
+    offset = np.where(rng.random(CHUNK) < _STRAY_SHARE, stray, offset)
     return Centrals(
         rows=np.arange(CHUNK),
-        galaxies=galaxies,
-        x=offset[0],
-        y=offset[1],
+        galaxies=drawn,
+        x=offset[0] * setting.grid.pixel_scale,
+        y=offset[1] * setting.grid.pixel_scale,
         axis_ratio=np.clip(rng.beta(5, 2, CHUNK), 0.35, 1.0),
         angle=rng.uniform(0, np.pi, CHUNK),
     )
 
 
-def render_scene(
-    rng: np.random.Generator, setting: Setting, centrals: Centrals, classes: NDArray
-) -> Tensor:
+def render_scene(rng: np.random.Generator, setting: Setting, objects: Objects) -> Tensor:
     """Return noiseless scenes without lensed sources, before the PSF, (CHUNK, B, G, G) nJy."""
-    scene, grid = SceneBuilder(rng, setting.boxes_nm, setting.detection), setting.grid
+    scene = SceneBuilder(rng, setting.boxes_nm, setting.detection)
+    centrals, classes = objects.centrals, objects.classes
     for name, rows in _by_morphology(rng, classes).items():
-        MORPHOLOGIES[name](scene, centrals.take(rows))
+        _PLAIN[name](scene, centrals.take(rows))
+    _add_special_classes(scene, setting, objects)
+    some = np.flatnonzero(rng.random(CHUNK) < setting.conditions.companion_share)
+    impostors.add_companions(scene, centrals.take(some))
+    pixel_scale = setting.grid.pixel_scale
+    half_width = 0.5 * setting.grid.size * pixel_scale
+    neighbours = draw_neighbours(rng, CHUNK, half_width, setting.faintest_neighbour)
+    add_neighbours(scene, neighbours, pixel_scale)
+    add_bright_stars(scene, setting.conditions, centrals.flux, pixel_scale, half_width)
+    return _paint(scene, setting)
+
+
+def _add_special_classes(scene: SceneBuilder, setting: Setting, objects: Objects) -> None:
+    classes, centrals = objects.classes, objects.centrals
     projected = np.flatnonzero((classes == "alignment") & ~is_lensed_alignment(classes))
     if len(projected):
-        add_projections(scene, centrals.take(projected))
-    half_width = 0.5 * grid.size * grid.pixel_scale
-    neighbours = draw_neighbours(rng, CHUNK, half_width, setting.faintest_neighbour)
-    add_neighbours(scene, neighbours, grid.pixel_scale)
-    return _paint(scene, setting)
+        impostors.add_projections(scene, centrals.take(projected))
+    doubles = np.flatnonzero(classes == "double")
+    if len(doubles):
+        parents, turns = objects.parents[doubles], objects.turns[doubles]
+        impostors.add_doubles(scene, centrals.take(doubles), parents, turns)
+    stars = np.flatnonzero(classes == "star")
+    if len(stars):
+        add_star_fields(scene, centrals.take(stars), setting.grid.pixel_scale)
 
 
 def _paint(scene: SceneBuilder, setting: Setting) -> Tensor:
     grid, device = setting.grid, setting.device
     sersic, patterns = scene.tables()
-    sersic = sersic.to(device)
     images = torch.zeros(CHUNK, setting.n_bands, grid.size, grid.size, device=device)
-    reach = _REACH_IN_RADII * sersic.radius / sersic.axis_ratio.sqrt() / grid.pixel_scale
-    reach = torch.where(sersic.index > _WINGED_INDEX, _WINGED_REACH * reach, reach)
-    small, medium = _COMPACT_HALVES
-    add_compact(images, sersic.select(reach <= small), grid, small)
-    add_compact(images, sersic.select((reach > small) & (reach <= medium)), grid, medium)
-    add_full(images, sersic.select(reach > medium), grid)
+    add_sersic(images, sersic.to(device), grid)
     if patterns is not None:
         add_patterns(images, patterns.to(device), grid)
     return images
@@ -90,16 +157,13 @@ def _paint(scene: SceneBuilder, setting: Setting) -> Tensor:
 
 def _by_morphology(rng: np.random.Generator, classes: NDArray) -> dict[str, NDArray]:
     chance = rng.random(len(classes))
-    morphology = np.array(
-        [name if name in MORPHOLOGIES else "early" for name in classes], dtype=object
-    )
+    morphology = classes.copy()
     for row, name in enumerate(classes):
-        spiral, edge_on = _LATE_TYPE_SHARE.get(name, (0.0, 0.0))
-        if chance[row] < spiral:
-            morphology[row] = "spiral"
-        elif chance[row] < spiral + edge_on:
-            morphology[row] = "edge_on"
-    rows = {name: np.flatnonzero(morphology == name) for name in MORPHOLOGIES}
+        if name not in _LATE_TYPE_SHARES:
+            continue
+        late = np.searchsorted(np.cumsum(_LATE_TYPE_SHARES[name]), chance[row], side="right")
+        morphology[row] = ("spiral", "edge_on", "disc", "early")[late]
+    rows = {name: np.flatnonzero(morphology == name) for name in _PLAIN}
     return {name: found for name, found in rows.items() if len(found)}
 
 

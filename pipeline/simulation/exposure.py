@@ -9,18 +9,26 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from equilens.pipeline.simulation.artefacts import add_residual_sky, add_unmasked_defects
 from equilens.pipeline.simulation.conditions import (
     SurveyConditions,
     aperture_magnitude,
     detection_band,
 )
-from equilens.pipeline.simulation.noise import add_noise, draw_missing_bands, electrons_per_njy
+from equilens.pipeline.simulation.noise import (
+    add_noise,
+    draw_missing_bands,
+    electrons_per_njy,
+    pixel_scatter_ratio,
+)
 from equilens.pipeline.simulation.psf import (
     convolve,
+    core_and_wing,
     fast_grid_size,
     psf_kernel,
     transfer_function,
 )
+from equilens.pipeline.simulation.psf_images import load_psf_images, stretched_kernels
 from equilens.pipeline.simulation.rendering import Grid
 from equilens.pipeline.simulation.seds import band_box_nm
 from equilens.pipeline.surveys.survey import Survey
@@ -29,7 +37,7 @@ CHUNK = 64
 OBJECTS_A_PSF = 4  # neighbours share an exposure, and so its PSF
 _PSFS_A_CHUNK = CHUNK // OBJECTS_A_PSF
 _MARGIN_IN_FWHM = 1.2  # light from beyond the frame that is scattered into it
-_CONVOLVED_AT_ONCE = 8  # objects: their spectra stay in cache
+_CONVOLVED_AT_ONCE = 4  # objects: their spectra stay in cache
 _TARGET_SNR = 40.0  # of the faintest deflector, where the conditions set no limit
 _NEIGHBOUR_SNR = 2.5
 
@@ -40,7 +48,7 @@ class Setting:
 
     detection is the index of the band that magnitudes of the populations refer to, boxes_nm the
     centre and width of every band, transform_size and kernel_size the pixels a side of the periodic
-    grid and of the PSF kernels.
+    grid and of the PSF kernels, psf_images one given PSF a band, or none.
     """
 
     survey: Survey
@@ -51,6 +59,7 @@ class Setting:
     boxes_nm: list[tuple[float, float]]
     kernel_size: int
     device: torch.device
+    psf_images: tuple[NDArray, ...] = ()
 
     @property
     def n_bands(self) -> int:
@@ -108,6 +117,9 @@ def prepare(survey: Survey, conditions: SurveyConditions, device: torch.device |
         boxes_nm=[band_box_nm(band.generic, band.wavelength_nm) for band in survey.bands],
         kernel_size=2 * half + 1,
         device=torch.device(device),
+        psf_images=tuple(load_psf_images(conditions.psf_images, len(survey.bands)))
+        if conditions.psf_images
+        else (),
     )
 
 
@@ -122,14 +134,7 @@ def draw_exposure(rng: np.random.Generator, setting: Setting) -> Exposure:
     scatter = scatter + rng.normal(0, 0.4 * conditions.psf_scatter, p[1])
     fwhm = np.array([b.psf_fwhm_arcsec for b in bands]) * np.exp(np.clip(scatter, -0.4, 0.4))
     ellipticity = np.clip(rng.normal(0, conditions.psf_ellipticity, (2, *p[1])), -0.15, 0.15)
-    beta = torch.tensor(conditions.per_band("moffat_beta", len(bands)))
-    kernels = psf_kernel(
-        to_tensor(fwhm / setting.grid.pixel_scale, setting),
-        to_tensor(ellipticity[0], setting),
-        to_tensor(ellipticity[1], setting),
-        setting.kernel_size,
-        beta.to(setting.device).expand(*p[1]),
-    )
+    kernels = _draw_kernels(rng, setting, fwhm, ellipticity)
     return Exposure(
         noise_njy=typical * np.exp(depth),
         psf_fwhm_arcsec=np.repeat(fwhm, OBJECTS_A_PSF, axis=0),
@@ -142,6 +147,32 @@ def draw_exposure(rng: np.random.Generator, setting: Setting) -> Exposure:
             setting.survey.max_missing_bands,
         ),
     )
+
+
+def _draw_kernels(
+    rng: np.random.Generator, setting: Setting, fwhm: NDArray, ellipticity: NDArray
+) -> Tensor:
+    """Return PSF kernels (P, B, K, K) of the conditions' kind; fwhm (P, B) in arcsec."""
+    conditions, n_bands = setting.conditions, setting.n_bands
+    e1, e2 = to_tensor(ellipticity[0], setting), to_tensor(ellipticity[1], setting)
+    if setting.psf_images:
+        typical = np.array([band.psf_fwhm_arcsec for band in setting.survey.bands])
+        stretch = to_tensor(fwhm / typical, setting)
+        size = setting.kernel_size
+        bands = [
+            stretched_kernels(image, stretch[:, b], (e1[:, b], e2[:, b]), size)
+            for b, image in enumerate(setting.psf_images)
+        ]
+        return torch.stack(bands, dim=1)
+    beta = np.array(conditions.per_band("moffat_beta", n_bands))
+    slopes = 1 + (beta - 1) * np.exp(rng.normal(0, conditions.psf_beta_scatter, fwhm.shape))
+    pixels = to_tensor(fwhm / setting.grid.pixel_scale, setting)
+    core = psf_kernel(pixels, e1, e2, setting.kernel_size, to_tensor(slopes, setting))
+    if not conditions.psf_wing_share:
+        return core
+    wide = psf_kernel(conditions.psf_wing_width * pixels, e1, e2, setting.kernel_size)
+    share = np.clip(conditions.psf_wing_share * rng.lognormal(0, 0.4, fwhm.shape), 0, 0.5)
+    return core_and_wing(core, wide, to_tensor(share, setting))
 
 
 def observe(setting: Setting, scene: Tensor, exposure: Exposure, rows: NDArray) -> Tensor:
@@ -162,14 +193,16 @@ def add_exposure_noise(
     images: Tensor,
     generator: torch.Generator,
 ) -> None:
-    """Add background, photon noise and a residual sky to images (CHUNK, B, ny, nx) in place."""
+    """Add noise, a residual sky and unmasked defects to images (CHUNK, B, ny, nx) in place."""
     conditions = setting.conditions
     noise = to_tensor(exposure.noise_njy, setting)
-    gain = electrons_per_njy(noise, setting.grid.pixel_scale, conditions)
     correlation = conditions.per_band("noise_correlation_pixels", setting.n_bands)
+    if conditions.noise_of_pixel:
+        noise = noise / noise.new_tensor([pixel_scatter_ratio(w) for w in correlation])
+    gain = electrons_per_njy(noise, setting.grid.pixel_scale, conditions)
     add_noise(images, noise, gain, correlation, generator)
-    offset = rng.normal(0, conditions.sky_offset, exposure.noise_njy.shape)
-    images += to_tensor(offset * exposure.noise_njy, setting)[:, :, None, None]
+    add_residual_sky(rng, images, exposure.noise_njy, conditions)
+    add_unmasked_defects(rng, images, exposure.noise_njy, conditions.artefact_probability)
 
 
 def to_tensor(values: NDArray, setting: Setting) -> Tensor:

@@ -5,30 +5,45 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from equilens.pipeline.simulation.arcs import ClumpySource
-from equilens.pipeline.simulation.conditions import SurveyConditions, flux_njy
+from equilens.pipeline.simulation.conditions import ISOTHERMAL, SurveyConditions, flux_njy
 from equilens.pipeline.simulation.lensing import LensModel, cut_position
-from equilens.pipeline.simulation.populations import draw_source_mag, source_ratios
+from equilens.pipeline.simulation.populations import draw_source_mag
 from equilens.pipeline.simulation.scenes import Centrals
+from equilens.pipeline.simulation.sources import (
+    draw_kinds,
+    draw_sources,
+    float_tensor,
+    second_layer_share,
+    source_ratios,
+)
 
-_N_CLUMPS = 4
+_SLOPE_RANGE = (1.6, 2.5)
 _SINGLY_IMAGED = (1.3, 2.4)  # of the way to the cut: one image, visibly stretched at most
 
 
 @dataclass(frozen=True)
 class LensedSystems:
-    """Deflectors and sources, with band weights (L, B, 2) of host and clumps.
+    """Deflectors and sources, with band weights (L, B, 2) of host and second layer.
 
-    Weights give one unit of flux in the detection band.
+    Weights give one unit of flux in the detection band. kinds (L,) are those of `sources.KINDS`,
+    brighter (L,) is what their sizes and Einstein radii let expect of the sources, mag.
     """
 
     lens: LensModel
     source: ClumpySource
     weights: Tensor
+    kinds: NDArray
+    brighter: NDArray
+
+    @property
+    def slope(self) -> NDArray:
+        """γ' of the deflectors, (L,)."""
+        slope = self.lens.slope
+        return np.full(len(self.kinds), 2.0) if slope is None else slope.double().numpy()
 
 
 def draw_systems(
@@ -45,60 +60,46 @@ def draw_systems(
     0.15 rad, its centre by 0.02 arcsec. Source positions fill the area within the cut evenly.
     """
     n = len(c)
-    lens = _draw_lenses(rng, c)
+    lens = _draw_lenses(rng, c, multiply_imaged, conditions)
     inner, outer = _SINGLY_IMAGED
     within = 0.97 * np.sqrt(rng.uniform(0, 1, n))
     fraction = np.where(multiply_imaged, within, rng.uniform(inner, outer, n))
-    x, y = cut_position(lens, _float(rng.uniform(0, 2 * np.pi, n)), _float(fraction))
-    host, clumps = source_ratios(rng, boxes_nm, c.galaxies.z_source, reference)
-    share = np.where(rng.random(n) < 0.5, 0.0, rng.uniform(0.1, 0.55, n))[:, None]
-    weights = np.stack([(1 - share) * host, share * clumps], axis=2)
-    source = _draw_sources(rng, x, y, share > 0, conditions)
-    return LensedSystems(lens, source, _float(weights))
+    x, y = cut_position(lens, float_tensor(rng.uniform(0, 2 * np.pi, n)), float_tensor(fraction))
+    kinds = draw_kinds(rng, n, conditions)
+    z_source = c.galaxies.z_source
+    host, second = source_ratios(rng, boxes_nm, z_source, reference, kinds, conditions)
+    share = second_layer_share(rng, kinds)[:, None]
+    weights = np.stack([(1 - share) * host, share * second], axis=2)
+    source = draw_sources(rng, x, y, kinds, conditions)
+    size = np.log(source.radius.numpy() / conditions.source_radius_arcsec).astype(float)
+    brighter = conditions.source_mag_per_size * size
+    brighter += conditions.source_mag_per_einstein_radius * np.log(c.galaxies.einstein_radius)
+    return LensedSystems(lens, source, float_tensor(weights), kinds, brighter)
 
 
-def _draw_lenses(rng: np.random.Generator, c: Centrals) -> LensModel:
+def _draw_lenses(
+    rng: np.random.Generator,
+    c: Centrals,
+    multiply_imaged: NDArray[np.bool_],
+    conditions: SurveyConditions,
+) -> LensModel:
     n = len(c)
+    slope = np.clip(rng.normal(*conditions.slope, n), *_SLOPE_RANGE)
+    # a steeper mass images every source twice
+    slope = np.where(multiply_imaged, slope, np.minimum(slope, 2.0))
     shear, turn = np.clip(rng.rayleigh(0.035, n), 0, 0.15), rng.uniform(0, 2 * np.pi, n)
     return LensModel(
-        einstein_radius=_float(c.galaxies.einstein_radius),
-        axis_ratio=_float(np.clip(np.maximum(c.axis_ratio, 0.5) + rng.normal(0, 0.08, n), 0.4, 1)),
-        angle=_float(c.angle + rng.normal(0, 0.15, n)),
-        x=_float(c.x + rng.normal(0, 0.02, n)),
-        y=_float(c.y + rng.normal(0, 0.02, n)),
-        shear1=_float(shear * np.cos(turn)),
-        shear2=_float(shear * np.sin(turn)),
+        einstein_radius=float_tensor(c.galaxies.einstein_radius),
+        axis_ratio=float_tensor(
+            np.clip(np.maximum(c.axis_ratio, 0.5) + rng.normal(0, 0.08, n), 0.4, 1)
+        ),
+        angle=float_tensor(c.angle + rng.normal(0, 0.15, n)),
+        x=float_tensor(c.x + rng.normal(0, 0.02, n)),
+        y=float_tensor(c.y + rng.normal(0, 0.02, n)),
+        shear1=float_tensor(shear * np.cos(turn)),
+        shear2=float_tensor(shear * np.sin(turn)),
+        slope=float_tensor(slope) if conditions.slope != ISOTHERMAL else None,
     )
-
-
-def _draw_sources(
-    rng: np.random.Generator,
-    x: Tensor,
-    y: Tensor,
-    clumpy: NDArray[np.bool_],
-    conditions: SurveyConditions,
-) -> ClumpySource:
-    n = len(x)
-    radius = conditions.source_radius_arcsec * np.exp(rng.normal(0, 0.45, n))
-    radius = np.clip(radius, 0.04, 0.8)
-    spread = rng.normal(0, 0.7, (2, n, _N_CLUMPS)) * radius[:, None]
-    weight = rng.gamma(1.0, 1.0, (n, _N_CLUMPS)) + 1e-3
-    return ClumpySource(
-        x=x,
-        y=y,
-        radius=_float(radius),
-        index=_float(np.clip(rng.lognormal(0.1, 0.3, n), 0.5, 2.5)),
-        axis_ratio=_float(rng.uniform(0.3, 1, n)),
-        angle=_float(rng.uniform(0, np.pi, n)),
-        clump_x=x[:, None] + _float(spread[0]),
-        clump_y=y[:, None] + _float(spread[1]),
-        clump_sigma=_float(radius[:, None] * rng.uniform(0.08, 0.25, (n, _N_CLUMPS))),
-        clump_weight=_float(clumpy * weight / weight.sum(axis=1, keepdims=True)),
-    )
-
-
-def _float(values: NDArray) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
 
 
 def total_snr(images: Tensor, noise_njy: Tensor, present: Tensor) -> Tensor:
@@ -108,19 +109,23 @@ def total_snr(images: Tensor, noise_njy: Tensor, present: Tensor) -> Tensor:
 
 
 def source_mags(
-    rng: np.random.Generator, snr_of_one_njy: NDArray, conditions: SurveyConditions
+    rng: np.random.Generator,
+    snr_of_one_njy: NDArray,
+    conditions: SurveyConditions,
+    brighter: NDArray | float = 0.0,
 ) -> NDArray:
     """Draw source magnitudes so faint at most that the arcs reach the smallest signal-to-noise.
 
     Arcs scale with the unlensed flux, so the cut on signal-to-noise is a cut on magnitude.
+    `brighter` (L,) mag is that of `LensedSystems`.
     """
     n = len(snr_of_one_njy)
     if conditions.arc_snr_min <= 0:
-        return draw_source_mag(rng, np.full(n, np.inf), conditions)
+        return draw_source_mag(rng, np.full(n, np.inf), conditions, brighter)
     needed_njy = conditions.arc_snr_min / np.maximum(snr_of_one_njy, 1e-9)
-    return draw_source_mag(rng, 31.4 - 2.5 * np.log10(needed_njy), conditions)
+    return draw_source_mag(rng, 31.4 - 2.5 * np.log10(needed_njy), conditions, brighter)
 
 
 def source_flux(mag: NDArray) -> Tensor:
     """Return fluxes in nJy as a float tensor."""
-    return _float(flux_njy(mag))
+    return float_tensor(flux_njy(mag))

@@ -97,21 +97,23 @@ def draw_masks(
 ) -> NDArray[np.bool_]:
     """Return masked pixels (n, B, ny, nx): bad columns, cosmic-ray hits, missing edges."""
     mask = np.zeros((n, n_bands, *shape), dtype=bool)
-    for draw in (_bad_columns, _cosmic_rays, _missing_edge):
+    for draw in (bad_columns, cosmic_rays, _missing_edge):
         for row in np.flatnonzero(rng.random(n) < probability):
             band = slice(None) if rng.random() < 0.3 else rng.integers(n_bands)
             mask[row, band] |= draw(rng, shape)
     return mask
 
 
-def _bad_columns(rng: np.random.Generator, shape: tuple[int, int]) -> NDArray[np.bool_]:
+def bad_columns(rng: np.random.Generator, shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """Return pixels (ny, nx) of one to three neighbouring columns, or rows."""
     mask = np.zeros(shape, dtype=bool)
     start = rng.integers(shape[1])
     mask[:, start : start + rng.integers(1, 4)] = True
     return mask.T if rng.random() < 0.5 and shape[0] == shape[1] else mask
 
 
-def _cosmic_rays(rng: np.random.Generator, shape: tuple[int, int]) -> NDArray[np.bool_]:
+def cosmic_rays(rng: np.random.Generator, shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """Return pixels (ny, nx) of one to four tracks of up to twelve pixels."""
     mask = np.zeros(shape, dtype=bool)
     for _ in range(rng.integers(1, 5)):
         length, turn = rng.uniform(1, 12), rng.uniform(0, np.pi)

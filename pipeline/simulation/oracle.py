@@ -77,7 +77,8 @@ class MatchedSet:
     ----------
     batch : CutoutBatch
         Truth columns describe the arc, whether it was added (``is_lens`` 1) or left out (0, class
-        ``field``). There is no residual sky: the oracle would know it.
+        ``field``). There is no residual sky, nor an unmasked defect: the oracle would know
+        them.
     log_ratio : (n,) float64 array
         L of the cutout's own pixels.
     known_snr : (n,) float64 array
@@ -110,7 +111,12 @@ def matched_sets(
     SimulationError
         For a survey with correlated noise, or n below 2.
     """
-    known = replace(conditions or survey_conditions(survey.name), sky_offset=0.0)
+    known = replace(
+        conditions or survey_conditions(survey.name),
+        sky_offset=0.0,
+        sky_gradient=0.0,
+        artefact_probability=0.0,
+    )
     if any(known.per_band("noise_correlation_pixels", len(survey.bands))):
         raise SimulationError(
             f"the oracle needs white noise, that of {survey.name} is correlated; pass conditions "

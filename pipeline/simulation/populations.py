@@ -7,18 +7,18 @@ label away; a class decides only what is built from the draw.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 from equilens.pipeline.simulation.conditions import SurveyConditions
 from equilens.pipeline.simulation.errors import SimulationError
 from equilens.pipeline.simulation.seds import (
     apparent_magnitude,
     arcsec_per_kpc,
-    band_ratios,
     einstein_radius_arcsec,
 )
 
@@ -125,6 +125,21 @@ def _propose(
     )
 
 
+def as_field_galaxies(
+    rng: np.random.Generator, galaxies: Galaxies, chosen: NDArray[np.bool_]
+) -> Galaxies:
+    """Return the galaxies with the `chosen` (n,) made fainter, smaller and of any colour."""
+    n = len(galaxies)
+    fainter = np.where(chosen, rng.uniform(0.0, 4.0, n), 0.0)
+    shrink = 10 ** (-0.13 * fainter + rng.normal(0, 0.15, n) * chosen)
+    return replace(
+        galaxies,
+        mag=galaxies.mag + fainter,
+        radius=np.clip(galaxies.radius * shrink, 0.06, None),
+        youth=np.where(chosen, rng.beta(1.5, 1.2, n), galaxies.youth),
+    )
+
+
 def _faber_jackson(rng: np.random.Generator, dispersion: NDArray, z: NDArray) -> NDArray:
     # L ∝ σ⁴ with passive brightening of one magnitude a unit of redshift; scatter 0.35 mag
     return -22.0 - 10 * np.log10(dispersion / 220.0) - 1.0 * z + rng.normal(0, 0.35, len(z))
@@ -164,22 +179,21 @@ def draw_neighbours(
 
 
 def draw_source_mag(
-    rng: np.random.Generator, faintest: NDArray, conditions: SurveyConditions
-) -> NDArray:
-    """Draw unlensed source magnitudes from a normal distribution cut at `faintest`, (L,)."""
-    mean, scatter = conditions.source_mag_mean, conditions.source_mag_scatter
-    ceiling = ndtr((faintest - mean) / scatter)
-    return mean + scatter * ndtri(np.clip(rng.random(len(faintest)), 1e-6, None) * ceiling)
-
-
-def source_ratios(
     rng: np.random.Generator,
-    boxes_nm: list[tuple[float, float]],
-    z_source: NDArray,
-    reference: int,
-) -> tuple[NDArray, NDArray]:
-    """Return band ratios (L, B) of a source's host and of its younger clumps; one in ten is old."""
-    n = len(z_source)
-    youth = np.where(rng.random(n) < 0.1, rng.uniform(0.1, 0.5, n), rng.uniform(0.65, 1.05, n))
-    host = band_ratios(boxes_nm, z_source, youth, reference)
-    return host, band_ratios(boxes_nm, z_source, youth + 0.15, reference)
+    faintest: NDArray,
+    conditions: SurveyConditions,
+    brighter: NDArray | float = 0.0,
+) -> NDArray:
+    """Draw unlensed source magnitudes, cut at `faintest`, (L,).
+
+    Parameters
+    ----------
+    brighter : (L,) by how much the mean is brighter, mag
+    """
+    mean = conditions.source_mag_mean - brighter
+    scatter, degrees = conditions.source_mag_scatter, conditions.source_mag_tail
+    normal = math.isinf(degrees)
+    depth = (faintest - mean) / scatter
+    ceiling = ndtr(depth) if normal else stdtr(degrees, depth)
+    chance = np.clip(rng.random(len(faintest)), 1e-4, None) * np.maximum(ceiling, 1e-9)
+    return mean + scatter * (ndtri(chance) if normal else stdtrit(degrees, chance))

@@ -64,7 +64,17 @@ def psf_kernel(
         beta = moffat_beta[..., None, None]
         moffat = (1 + squared * (torch.exp2(1 / beta) - 1)) ** -beta
         kernel = torch.where(torch.isinf(beta), kernel, moffat)
+    return normalised(kernel)
+
+
+def normalised(kernel: Tensor) -> Tensor:
+    """Return kernels (..., ny, nx) scaled to unit sum."""
     return kernel / kernel.sum(dim=(-2, -1), keepdim=True)
+
+
+def core_and_wing(core: Tensor, wing: Tensor, share: Tensor) -> Tensor:
+    """Return the sum of two unit-sum kernels, `share` (...) of the light in the wing."""
+    return torch.lerp(core, wing, share[..., None, None])
 
 
 def transfer_function(kernel: Tensor, size: int) -> Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from equilens.pipeline.cutouts import CutoutBatch, CutoutFlag
-from equilens.pipeline.simulation.arcs import ClumpySource, render_arcs
+from equilens.pipeline.simulation.arcs import render_arcs
 from equilens.pipeline.simulation.composition import (
-    draw_centrals,
-    draw_classes,
+    Objects,
+    draw_objects,
     is_lensed_alignment,
     render_scene,
 )
@@ -46,13 +46,13 @@ from equilens.pipeline.simulation.lensed import (
     source_mags,
     total_snr,
 )
-from equilens.pipeline.simulation.lensing import LensModel
 from equilens.pipeline.simulation.noise import (
     draw_masks,
 )
 from equilens.pipeline.simulation.scenes import Centrals
 from equilens.pipeline.simulation.seds import band_ratios
 from equilens.pipeline.simulation.truth import (
+    colour_bands,
     tan_header,
     truth_table,
     uniform_sky,
@@ -63,7 +63,6 @@ from equilens.pipeline.stores import CutoutStore
 from equilens.pipeline.surveys.survey import Survey
 
 _OBJECTS_A_STEP = 256
-_Fields = TypeVar("_Fields", LensModel, ClumpySource)
 __all__ = ["simulate_batch", "simulate_store", "truth_table"]
 
 
@@ -78,6 +77,7 @@ class NoiselessChunk:
     rows : (L,) int64 Tensor, objects with a source behind them
     arcs : (L, B, ny, nx) Tensor, nJy, observed light of those sources
     truth : columns of the truth
+    parents : (CHUNK,) int, row of the first cutout of the same object
     rng, generator : what draws the rest
     """
 
@@ -86,6 +86,7 @@ class NoiselessChunk:
     rows: Tensor
     arcs: Tensor
     truth: dict[str, NDArray]
+    parents: NDArray
     rng: np.random.Generator
     generator: torch.Generator
 
@@ -198,14 +199,13 @@ def noiseless_chunk(
     population, noise = np.random.SeedSequence([seed, chunk]).spawn(2)
     rng = np.random.default_rng(population)
     generator = torch.Generator(setting.device).manual_seed(int(noise.generate_state(1)[0]))
-    classes = draw_classes(rng, lens_fraction, setting.conditions.mixture)
-    centrals = draw_centrals(rng, setting)
+    objects = draw_objects(rng, setting, lens_fraction, setting.conditions.mixture)
     exposure = draw_exposure(rng, setting)
-    images = render_scene(rng, setting, centrals, classes)
-    truth = _add_sources(rng, setting, centrals, classes, exposure)
+    images = render_scene(rng, setting, objects)
+    truth = _add_sources(rng, setting, objects, exposure)
     images = observe(setting, images, exposure, np.arange(CHUNK))
     rows, arcs = truth.pop("rows"), truth.pop("arcs")
-    return NoiselessChunk(exposure, images, rows, arcs, truth, rng, generator)
+    return NoiselessChunk(exposure, images, rows, arcs, truth, objects.parents, rng, generator)
 
 
 def _simulate_chunk(setting: Setting, seed: int, chunk: int, lens_fraction: float) -> CutoutBatch:
@@ -219,14 +219,14 @@ def _simulate_chunk(setting: Setting, seed: int, chunk: int, lens_fraction: floa
 def _add_sources(
     rng: np.random.Generator,
     setting: Setting,
-    centrals: Centrals,
-    classes: NDArray,
+    objects: Objects,
     exposure: Exposure,
 ) -> dict[str, Any]:
     """Return truth columns, and `rows` and `arcs`: observed light of sources, nJy.
 
     The sources of chance alignments come back with the lenses'.
     """
+    classes, centrals = objects.classes, objects.centrals
     is_lens, device = classes == "lens", setting.device
     rows = np.flatnonzero(is_lens | is_lensed_alignment(classes))
     systems = draw_systems(
@@ -237,19 +237,23 @@ def _add_sources(
         setting.detection,
         setting.conditions,
     )
-    layers = render_arcs(_to(systems.lens, device), _to(systems.source, device), setting.grid)
+    layers = render_arcs(systems.lens.to(device), systems.source.to(device), setting.grid)
     unit = torch.einsum("lkyx,lbk->lbyx", layers, systems.weights.to(device))
     arcs = observe(setting, unit, exposure, rows)
     noise = to_tensor(exposure.noise_njy[rows], setting)
     present = torch.from_numpy(exposure.present[rows]).to(device)
     snr = total_snr(arcs, noise, present).cpu().numpy().astype(float)
-    mag = source_mags(rng, snr, setting.conditions)
+    mag = source_mags(rng, snr, setting.conditions, systems.brighter)
     arcs *= source_flux(mag).to(device)[:, None, None, None]
     truth = _empty_truth(setting, centrals, classes)
     truth["z_source"][rows] = centrals.galaxies.z_source[rows]
-    in_first_band = systems.weights[:, 0].sum(dim=1).numpy()
-    truth["source_mag"][rows] = mag - 2.5 * np.log10(in_first_band)
+    flux = systems.weights.sum(dim=2).double().numpy()
+    truth["source_mag"][rows] = mag - 2.5 * np.log10(flux[:, 0])
+    bluest, reddest = colour_bands(setting.survey.bands)
+    truth["source_colour"][rows] = 2.5 * np.log10(flux[:, reddest] / flux[:, bluest])
+    truth["source_kind"][rows] = systems.kinds
     lens = is_lens[rows]
+    truth["slope"][rows[lens]] = systems.slope[lens]
     reference = arcs[:, 0]
     above = (reference > noise[:, :1, None]).sum(dim=(1, 2)).cpu().numpy()
     truth["arc_snr"][rows[lens]] = snr[lens] * flux_njy(mag[lens])
@@ -262,6 +266,9 @@ def _empty_truth(setting: Setting, centrals: Centrals, classes: NDArray) -> dict
     n, g, is_lens = len(classes), centrals.galaxies, classes == "lens"
     nothing = np.full(n, np.nan)
     ratios = band_ratios(setting.boxes_nm, g.z_lens, g.youth, setting.detection)
+    bands = setting.survey.bands
+    bluest, reddest = colour_bands(bands)
+    pair = f"{bands[bluest].name}-{bands[reddest].name}"
     return {
         "is_lens": is_lens.astype(np.int8),
         "einstein_radius_arcsec": np.where(is_lens, g.einstein_radius, np.nan),
@@ -273,6 +280,11 @@ def _empty_truth(setting: Setting, centrals: Centrals, classes: NDArray) -> dict
         "arc_flux_njy": np.zeros(n),
         "z_lens": np.where(is_lens, g.z_lens, np.nan),
         "z_source": nothing.copy(),
+        "lens_colour": 2.5 * np.log10(ratios[:, reddest] / ratios[:, bluest]),
+        "source_colour": nothing.copy(),
+        "band_pair": np.full(n, pair, dtype=object),
+        "source_kind": np.full(n, "", dtype=object),
+        "slope": nothing.copy(),
     }
 
 
@@ -308,7 +320,7 @@ def pack_chunk(
         wcs_header=np.array(headers, dtype=object),
         source_file=empty,
         source_checksum=empty.copy(),
-        columns={**scene.truth, "parent_id": ids.copy()},
+        columns={**scene.truth, "parent_id": ids[scene.parents]},
     )
 
 
@@ -317,7 +329,3 @@ def _flags(present: NDArray[np.bool_], mask: NDArray[np.bool_]) -> NDArray[np.ui
     incomplete = np.where(present.all(axis=1), 0, int(CutoutFlag.MISSING_BAND))
     hidden = np.where((centre & present).any(axis=1), int(CutoutFlag.MASKED_CENTRE), 0)
     return (incomplete | hidden).astype(np.uint32)
-
-
-def _to(table: _Fields, device: torch.device) -> _Fields:
-    return type(table)(**{name: value.to(device) for name, value in vars(table).items()})

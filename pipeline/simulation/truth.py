@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pyarrow.csv
 from numpy.typing import NDArray
 
 from equilens.pipeline.cutouts import CutoutBatch
+from equilens.pipeline.surveys.survey import Band
 
 TRUTH_COLUMNS = (
     "is_lens",
@@ -24,6 +26,9 @@ TRUTH_COLUMNS = (
     "z_source",
     "parent_id",
 )
+# what only whole simulated scenes have: colours are those of `band_pair`, bluest minus reddest,
+# AB and noiseless; slope is γ' of the deflector
+SCENE_COLUMNS = ("lens_colour", "source_colour", "band_pair", "source_kind", "slope")
 
 
 def uniform_sky(rng: np.random.Generator, n: int) -> tuple[NDArray, NDArray]:
@@ -52,11 +57,21 @@ def tan_header(ra: float, dec: float, pixel_scale_arcsec: float, shape: tuple[in
 
 
 def truth_table(batch: CutoutBatch) -> pa.Table:
-    """Return the truth of a simulated batch, one row an object, with `id` first."""
+    """Return the truth of a simulated batch, one row an object, with `id` first.
+
+    Columns of `SCENE_COLUMNS` follow where the batch has them.
+    """
+    names = (*TRUTH_COLUMNS, *(name for name in SCENE_COLUMNS if name in batch.columns))
     return pa.table(
         {"id": batch.ids.astype(str), "ra": batch.ra, "dec": batch.dec}
-        | {name: _plain(batch.columns[name]) for name in TRUTH_COLUMNS}
+        | {name: _plain(batch.columns[name]) for name in names}
     )
+
+
+def colour_bands(bands: Sequence[Band]) -> tuple[int, int]:
+    """Return the indices of the bluest and of the reddest band."""
+    wavelengths = [band.wavelength_nm for band in bands]
+    return wavelengths.index(min(wavelengths)), wavelengths.index(max(wavelengths))
 
 
 def _plain(values: NDArray) -> NDArray:

@@ -6,6 +6,7 @@ a map in the wrong frame still gives numbers, and nobody notices.
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -32,6 +33,8 @@ _OPTION_HINTS = {
     "--ordering": " (ring or nested)",
     "--unit": " (such as K or cm^-2; 1 for a number without unit)",
 }
+# thermodynamic and Rayleigh-Jeans temperatures of microwave maps
+_TEMPERATURE_KIND = re.compile(r"(?<=K)_(CMB|RJ)$")
 _ORDERING_NAMES = {"RING": "ring", "NEST": "nested", "NESTED": "nested"}
 # SKYCOORD is what WMAP's own products write
 FRAME_CARDS = ("COORDSYS", "SKYCOORD")
@@ -67,7 +70,13 @@ def units_of(
     Parameters
     ----------
     said : by column, its TUNIT card and what that states, blank where it is silent
-    option : one unit for every silent column, or units by column name
+    option : one unit for every silent column, or units by column name; such as astropy knows, or
+        with ``_CMB`` or ``_RJ`` behind it for a temperature's kind
+
+    Raises
+    ------
+    MapStatementError
+        Nobody states a unit, the option is none, or two statements differ.
     """
     by_column = option if isinstance(option, Mapping) else dict.fromkeys(said, option)
     unknown = sorted(set(by_column) - set(said))
@@ -75,6 +84,8 @@ def units_of(
         raise MapStatementError(
             f"{file}: --unit names the columns {unknown}, the map has {list(said)}"
         )
+    for unit in spoken(dict(by_column)).values():
+        _check_unit(unit, file)
     settled = {}
     for column, values in said.items():
         what = f"unit of column {column!r}"
@@ -162,12 +173,24 @@ def _known_words(
 
 def _same(first: str, second: str) -> bool:
     """Equal words, or two spellings of one unit, such as cm-2 and cm^-2."""
-    if first == second:
-        return True
+    # K_CMB and other words of the field are no units of astropy: they equal only themselves
+    units = _astropy_unit(first), _astropy_unit(second)
+    return first == second or (None not in units and bool(units[0] == units[1]))
+
+
+def _check_unit(text: str, file: str) -> None:
+    """Refuse a word that is no unit: a header can hold any, but who types one can correct it."""
+    if _astropy_unit(_TEMPERATURE_KIND.sub("", text.strip())) is None:
+        raise MapStatementError(
+            f"{file}: --unit must be a unit that astropy.units knows, such as K, mK_CMB or cm^-2, "
+            f"or 1 for a number without unit, got {text!r}"
+        )
+
+
+def _astropy_unit(text: str) -> u.UnitBase | None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", u.UnitsWarning)
         try:
-            return bool(u.Unit(first) == u.Unit(second))
+            return u.Unit(text)
         except ValueError:
-            # K_CMB and other words of the field are no units of astropy: only themselves
-            return False
+            return None

@@ -13,14 +13,16 @@ from torch import nn
 
 from equilens.catalogs.evaluation import evaluate_scores
 from equilens.models.checkpoint import model_sha256, save_checkpoint
+from equilens.models.committee import Committee
+from equilens.models.networks import LensFinder
 from equilens.pipeline.domain import measure_domain
-from equilens.pipeline.errors import SurveyError
 from equilens.pipeline.provenance import provenance, write_atomic, write_json_atomic
-from equilens.pipeline.surveys.registry import get_survey
 from equilens.pipeline.training.config import TrainConfig
 from equilens.pipeline.training.data import TrainingSet
+from equilens.pipeline.training.plots import plot_training
 from equilens.pipeline.training.predict import predict
 from equilens.pipeline.training.state import TrainingState
+from equilens.pipeline.training.transfer import Inheritance, generic_bands
 
 LIMITS = (
     "Figures are of held-out cutouts of the same kind as the training's; real sky holds what "
@@ -40,14 +42,17 @@ sha256 of the weights: `{sha256}`.
 
 Trained on {lenses} lenses and {nonlenses} non-lenses; {images_seen:,} cutouts shown in
 {steps:,} steps and {elapsed_s:.0f} s.
+{start}
 
 ## Held-out figures
 
-Cutouts of parents that the training never saw, and that decided nothing in it.
+Cutouts of parents that the training never saw, and that decided nothing in it.{stopping}
 
 | figure | value | 95 % interval | N |
 |---|---|---|---|
 {figures}
+{members}
+![losses, held-out figures and learning rate](training.png)
 
 ## Training domain
 
@@ -76,11 +81,12 @@ def training_card(
     state: TrainingState,
     config: TrainConfig,
     out: Path,
+    inherited: Inheritance | None = None,
 ) -> dict[str, Any]:
     """Facts for the card; scores the held-out objects of every shard.
 
     The scores go to ``held_out.csv``. No choice was made by them, neither of a step nor of a
-    setting, so that the figures are fair.
+    setting, so that the figures are fair: parents that decided when to stop are left out.
     """
     how = config.augmentation
     domain = measure_domain(
@@ -102,47 +108,56 @@ def training_card(
         "elapsed_s": round(state.elapsed_s, 1),
         "training_domain": domain.to_dict(),
         "held_out": evaluate_scores(labels, logits),
+        **({} if state.best is None else {"stopped": _stopped(state, config)}),
+        **({} if inherited is None else {"inherited": inherited.to_dict()}),
         "limits": list(LIMITS),
         "provenance": provenance(),
     }
 
 
-def generic_bands(survey: str, bands: tuple[str, ...]) -> tuple[str, ...]:
-    """Common names of a store's bands; the names themselves where the survey is not installed."""
-    try:
-        known = get_survey(survey)
-        return tuple(known.band(band).generic for band in bands)
-    except SurveyError:
-        return bands
-
-
 def score_held_out(
     data: TrainingSet, finder: nn.Module, config: TrainConfig, path: Path
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Labels and logits of every held-out object, one shard in memory at a time."""
+    """Labels and logits of every object that reports, one shard in memory at a time."""
     ids, labels, logits = [], [], []
     for shard in data.shards:
-        if not shard.held_out.any():
+        chosen = shard.reports
+        if not chosen.any():
             continue
-        ids.append(shard.ids[shard.held_out])
-        labels.append(shard.labels[shard.held_out])
-        logits.append(predict(finder, shard.load(held_out=True), config.batch_size, config.device))
+        ids.append(shard.ids[chosen])
+        labels.append(shard.labels[chosen])
+        cutouts = shard.load_chosen(chosen)
+        logits.append(predict(finder, cutouts, config.batch_size, config.device))
     table = [np.concatenate(parts) for parts in (ids, labels, logits)]
+    write_held_out(path, *table)
+    return table[1], table[2]
+
+
+def write_held_out(path: Path, ids: np.ndarray, labels: np.ndarray, scores: np.ndarray) -> None:
+    """``id``, ``is_lens`` and ``score`` of held-out objects as CSV, scores in full precision."""
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("id", "is_lens", "score"))
         writer.writerows(
-            (i, int(label), repr(float(s))) for i, label, s in zip(*table, strict=True)
+            (i, int(label), repr(float(s))) for i, label, s in zip(ids, labels, scores, strict=True)
         )
-    return table[1], table[2]
 
 
-def write_products(out: Path, finder: nn.Module, card: dict[str, Any]) -> Path:
-    """``model.safetensors``, ``card.md`` and ``report.json``; returns the weights' path."""
-    weights = save_checkpoint(out / "model.safetensors", finder.cpu(), card)  # type: ignore[arg-type]
-    sha256 = model_sha256(weights)
+def write_products(out: Path, finder: LensFinder | Committee, card: dict[str, Any]) -> Path:
+    """Write weights, card, report and plot into a folder; returns the weights' path.
+
+    They are ``model.safetensors``, ``card.md``, ``report.json`` and ``training.png``.
+    """
+    finder = finder.cpu()
     parameters = sum(p.numel() for p in finder.parameters())
-    report = {**card, "sha256": sha256, "parameters": parameters, "torch": torch.__version__}
+    n_members = len(card.get("members", ())) or 1
+    logs = [out / "log.csv"]
+    if n_members > 1:
+        logs = [out / f"member-{k}" / "log.csv" for k in range(n_members)]
+    plot_training(logs, out / "training.png")
+    weights = save_checkpoint(out / "model.safetensors", finder, card)
+    report = {**card, "sha256": model_sha256(weights), "parameters": parameters}
+    report["torch"] = torch.__version__
     write_json_atomic(out / "report.json", report)
     write_atomic(out / "card.md", card_text(report).encode())
     return weights
@@ -167,11 +182,76 @@ def card_text(report: dict[str, Any]) -> str:
         lenses=training["lenses"],
         nonlenses=training["nonlenses"],
         data="\n".join(data),
+        start=_start(report),
+        stopping=_stopping(report),
         figures=_figures(report["held_out"]),
+        members=_members(report),
         ranges="\n".join(ranges),
         limits="\n".join(f"- {line}" for line in report["limits"]),
         settings=json.dumps(report["config"], indent=2),
     )
+
+
+def _members(report: dict[str, Any]) -> str:
+    """Each member's figures, where there are several."""
+    if "members" not in report:
+        return ""
+    lines = [
+        "",
+        f"## Members\n\nThe score is the {report['committee']['rule']}. Each alone, held out:",
+        "",
+        "| seed | sha256 | AUROC | TPR0 | TPR10 |",
+        "|---|---|---|---|---|",
+    ]
+    for member in report["members"]:
+        figures = (member["held_out"][name] for name in ("auroc", "tpr0", "tpr10"))
+        cells = ("" if value is None else f"{value:.4f}" for value in figures)
+        lines.append(f"| {member['seed']} | `{member['sha256'][:16]}` | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _stopped(state: TrainingState, config: TrainConfig) -> dict[str, Any]:
+    assert state.best is not None
+    return {**state.best.facts(), "by": config.stopping.by, "decides": config.stopping.decides}
+
+
+def _stopping(report: dict[str, Any]) -> str:
+    """Who decided what, where the training could stop early."""
+    if "stopped" not in report:
+        return ""
+    best = report["stopped"]
+    return (
+        f"\n\nOther held-out parents ({best['decides']:.0%} of them, by a hash of their names) "
+        f"chose the average of step {best['step']:,} by its {best['by']} of {best['value']:.4f}, "
+        "the best of all validations, which flatters it; they have no part in the table."
+    )
+
+
+def _start(report: dict[str, Any]) -> str:
+    """Where the weights come from, where that is not a random start."""
+    if "inherited" not in report:
+        return ""
+    base = report["inherited"]
+    came = [f"{band} from {source}" for band, source in base["bands"].items() if source]
+    new = [band for band, source in base["bands"].items() if not source]
+    lines = [
+        "",
+        "## Start",
+        "",
+        f"From {base['name']} (sha256 `{base['sha256']}`), frozen: {base['freeze']}.",
+        f"Bands that came over: {', '.join(came)}.",
+    ]
+    if new:
+        lines.append(f"Bands whose input kernels started fresh: {', '.join(new)}.")
+    if base["blend"]:
+        lines.append(
+            f"The weights kept are {1 - base['blend']:.0%} those of this training and "
+            f"{base['blend']:.0%} those of the base, as are the held-out figures."
+        )
+    if base["fresh"]:
+        lines.append(f"Tensors that started fresh: {', '.join(base['fresh'])}.")
+    lines.append('Pixels: {:.3g}" there, {:.3g}" here.'.format(*base["pixel_scale_arcsec"]))
+    return "\n".join(lines) + "\n"
 
 
 def _figures(held_out: dict[str, Any]) -> str:

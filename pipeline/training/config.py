@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
 
 from equilens.pipeline.errors import TrainingError
 from equilens.pipeline.training.augmentation import Augmentation
+from equilens.pipeline.training.losses import LOSSES, Tail
+from equilens.pipeline.training.mining import Mining
+from equilens.pipeline.training.stopping import Stopping
+
+PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,14 @@ class TrainConfig:
     curriculum : share of the images of the schedule until all lenses are in; 0 for no curriculum
     seed : of initial weights, order and augmentation
     augmentation : see `Augmentation`
+    loss : ``bce``, cross-entropy; or ``tail``, which cares for the lowest false-positive rates
+    tail : of that loss, see `Tail`
+    mining : hard examples more often, see `Mining`
+    stopping : when nothing gets better, see `Stopping`
+    bootstrap : train on a bootstrap of the training parents, drawn by `seed`
+    precision : ``float32``, ``bfloat16`` (mixed, by autocast), or ``auto``: the latter on a GPU
+        that has it
+    compile : let torch compile the network; worth it for long trainings on a GPU
     """
 
     images_seen: int = 200_000
@@ -59,6 +74,13 @@ class TrainConfig:
     curriculum: float = 0.4
     seed: int = 0
     augmentation: Augmentation = field(default_factory=Augmentation)
+    loss: str = "bce"
+    tail: Tail = field(default_factory=Tail)
+    mining: Mining = field(default_factory=Mining)
+    stopping: Stopping = field(default_factory=Stopping)
+    bootstrap: bool = False
+    precision: str = "auto"
+    compile: bool = False
 
     def __post_init__(self) -> None:
         at_least_one = ("images_seen", "batch_size", "validation_size", "validations")
@@ -76,8 +98,32 @@ class TrainConfig:
                 "curriculum_snr must not be negative and curriculum in [0, 1), "
                 f"got {self.curriculum_snr} and {self.curriculum}"
             )
+        if self.loss not in LOSSES:
+            raise TrainingError(f"loss must be one of {', '.join(LOSSES)}, got {self.loss!r}")
+        if self.precision not in PRECISIONS:
+            raise TrainingError(
+                f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}"
+            )
         if self.epochs is not None and not self.epochs > 0:
             raise TrainingError(f"epochs must be positive, got {self.epochs}")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> TrainConfig:
+        """The configuration of `to_dict`, or of any part of it; unknown keys are errors.
+
+        Raises
+        ------
+        TrainingError
+        """
+        settings = dict(_known(cls, values, ""))
+        for name, group in GROUPS.items():
+            if name in settings:
+                settings[name] = group(**_known(group, settings[name], f"{name}."))
+        return cls(**settings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, groups as dictionaries."""
+        return asdict(self)
 
     def budget(self, n_training: int) -> int:
         """Cutouts to show in all."""
@@ -89,3 +135,21 @@ class TrainConfig:
             return self.learning_rate * max(progress / self.warm_up, 0.01)
         done = min((progress - self.warm_up) / (1 - self.warm_up), 1.0)
         return self.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
+
+
+GROUPS: dict[str, type] = {
+    "augmentation": Augmentation,
+    "tail": Tail,
+    "mining": Mining,
+    "stopping": Stopping,
+}
+
+
+def _known(group: type, values: Mapping[str, Any], prefix: str) -> Mapping[str, Any]:
+    names = {entry.name for entry in fields(group)}
+    if unknown := sorted(set(values) - names):
+        raise TrainingError(
+            f"{prefix}{unknown[0]} is no setting of a training; there are "
+            f"{', '.join(prefix + name for name in sorted(names))}"
+        )
+    return values

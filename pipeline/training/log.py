@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from equilens.catalogs.metrics import auroc, tpr0, tpr10
+from equilens.catalogs.metrics import auroc, tpr0, tpr10, tpr_at_false_positives
 from equilens.pipeline.training.state import TrainingState
 
-_FIGURES = ("auroc", "tpr0", "tpr10", "n_lenses", "n_nonlenses")
+_RANKS = ("auroc", "tpr_fpr_1e-2", "tpr0", "tpr10")
+_FIGURES = (*_RANKS, "n_lenses", "n_nonlenses")
 FIELDS = ("step", "images", "elapsed_s", "loss", "learning_rate", "held_out_loss", *_FIGURES)
 
 
@@ -52,11 +53,17 @@ class TrainingLog:
 
 
 def ranking_figures(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
-    """AUROC, TPR0 and TPR10 with the counts they rest on; NaN where too few objects allow them."""
+    """Figures of a ranking with the counts they rest on; NaN where too few objects allow them.
+
+    ``tpr_fpr_1e-2`` is the completeness at a false-positive rate of at most 1e-2.
+    """
     lenses, nonlenses = int((labels == 1).sum()), int((labels == 0).sum())
-    figures = dict.fromkeys(("auroc", "tpr0", "tpr10"), math.nan)
+    figures = dict.fromkeys(_RANKS, math.nan)
     if lenses and nonlenses:
         figures["auroc"] = round(auroc(labels, logits).value, 6)
+        fewer_than = nonlenses // 100 + 1
+        at_one_percent = tpr_at_false_positives(labels, logits, fewer_than)
+        figures["tpr_fpr_1e-2"] = round(at_one_percent.tpr.value, 6)
         figures["tpr0"] = round(tpr0(labels, logits).tpr.value, 6)
     if lenses and nonlenses >= 10:
         figures["tpr10"] = round(tpr10(labels, logits).tpr.value, 6)

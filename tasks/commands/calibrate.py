@@ -6,13 +6,19 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from equilens.tasks.arguments import existing_file, existing_path, positive_float, share
+from equilens.tasks.arguments import (
+    add_missing_as_lowest,
+    add_scored_truth,
+    existing_file,
+    existing_path,
+    positive_float,
+    share,
+)
 from equilens.tasks.console import Outcome
 from equilens.tasks.errors import UsageError
 
 if TYPE_CHECKING:
     from equilens.catalogs.calibration_result import CalibrationResult
-    from equilens.catalogs.intervals import Estimate
 
 FAMILIES = ("temperature", "logistic", "beta")
 MOST_CUTS = 10
@@ -25,13 +31,7 @@ def add(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -
         parents=[common],
         help="scores to probabilities; expected purity and number of candidates",
     )
-    parser.add_argument("scores", type=existing_path, metavar="SCORES.zarr")
-    parser.add_argument(
-        "--truth",
-        type=existing_file,
-        metavar="KEY",
-        help="key with IDs and is_lens; by default the truth that a simulated store carries",
-    )
+    add_scored_truth(parser)
     parser.add_argument(
         "--prior", type=share, required=True, metavar="SHARE", help="of lenses among sky objects"
     )
@@ -62,11 +62,7 @@ def _add_fit_options(parser: argparse.ArgumentParser) -> None:
         "--graded-scores", type=existing_path, metavar="SCORES.zarr", help="of those objects"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the folds")
-    parser.add_argument(
-        "--missing-as-lowest",
-        action="store_true",
-        help="count objects of the key that have no score as missed",
-    )
+    add_missing_as_lowest(parser)
 
 
 def run_calibrate(args: argparse.Namespace) -> Outcome:
@@ -97,7 +93,8 @@ def run_calibrate(args: argparse.Namespace) -> Outcome:
     )
     run_tasks([task])
     result = read_calibration(args.out)
-    return Outcome(result.to_dict(), f"{calibration_text(result)}\nall of it in {args.out}")
+    text = f"{calibration_text(result)}\nall of it in {args.out}"
+    return Outcome(result.to_dict(), text, notes=result.notes)
 
 
 def calibration_text(result: CalibrationResult) -> str:
@@ -114,22 +111,18 @@ def calibration_text(result: CalibrationResult) -> str:
         f"; {about.n_without_score:,} without a score left out of the fit",
         f"{fitted.family} calibration: {', '.join(values)} (held-out log-loss: {tried}; bare "
         f"scores {result.uncalibrated.log_loss:.4f})",
-        f"expected calibration error, held out: {_interval(error.value, '.4f')}, N="
+        f"expected calibration error, held out: {error.value.with_interval('.4f')}, N="
         f"{error.value.n:,}; bare scores {result.uncalibrated.error.value.value:.4f}; perfect "
-        f"probabilities would show {_interval(error.if_calibrated, '.4f')}",
+        f"probabilities would show {error.if_calibrated.with_interval('.4f')}",
         f"{'score from':>12}  {'completeness':<23}{'false-positive rate':<31}"
         f"{'candidates per deg2':<29}expected purity",
     ]
     step = max(1, -(-len(result.cuts) // MOST_CUTS))
     for cut in result.cuts[::step]:
         lines.append(
-            f"{cut.threshold:>12.4f}  {_interval(cut.completeness, '.3f'):<23}"
-            f"{_interval(cut.fpr, '.2e'):<31}"
-            f"{_interval(cut.candidates_per_square_degree, '.3g'):<29}"
-            f"{_interval(cut.purity, '.3g')}"
+            f"{cut.threshold:>12.4f}  {cut.completeness.with_interval('.3f'):<23}"
+            f"{cut.fpr.with_interval('.2e'):<31}"
+            f"{cut.candidates_per_square_degree.with_interval('.3g'):<29}"
+            f"{cut.purity.with_interval('.3g')}"
         )
     return "\n".join([*lines, result.purity_statement])
-
-
-def _interval(estimate: Estimate, style: str) -> str:
-    return f"{estimate.value:{style}} [{estimate.low:{style}}, {estimate.high:{style}}]"

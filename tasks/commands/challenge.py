@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from equilens.tasks.arguments import (
+    add_missing_as_lowest,
     add_tolerance,
     existing_file,
     existing_path,
@@ -71,7 +72,7 @@ def _add_score(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--label-column", metavar="NAME")
     parser.add_argument("--threshold", type=float, help="of a cut chosen beforehand")
     parser.add_argument("--prevalence", type=share, help="of lenses on the sky, for the purity")
-    _add_missing(parser)
+    add_missing_as_lowest(parser)
     parser.set_defaults(run=run_score)
 
 
@@ -79,7 +80,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     _add_folder(parser)
     parser.add_argument("--truth", type=existing_file, metavar="KEY.csv")
     parser.add_argument("--model", metavar="NAME_OR_DIR", help="default: the weights of the set")
-    _add_missing(parser)
+    add_missing_as_lowest(parser)
     parser.set_defaults(run=run_run)
 
 
@@ -98,14 +99,6 @@ def _add_folder(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=positive, metavar="N")
     parser.add_argument("--replace", action="store_true", help="begin anew in --out")
     add_tolerance(parser)
-
-
-def _add_missing(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--missing-as-lowest",
-        action="store_true",
-        help="count objects of the key without a score as missed",
-    )
 
 
 def run_score(args: argparse.Namespace) -> Outcome:

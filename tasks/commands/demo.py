@@ -72,26 +72,76 @@ def _facts(folder: DemoFolder) -> dict[str, Any]:
         "ranks_of_known_lenses": [rank for rank, is_lens in ranks if is_lens],
         "metrics": {k: metrics[k] for k in ("auroc", "tpr0", "tpr10", "n_lenses", "n_nonlenses")},
         "intervals": metrics["intervals"],
+        **_measured(folder),
         "report": str(folder.report),
         "catalogs": list(folder.catalogs),
         "files": [str(folder.path / "metrics.json"), str(folder.quarantine)],
     }
 
 
+def _measured(folder: DemoFolder) -> dict[str, Any]:
+    """Calibration, selection function and ranks in short; None where the scores allow none."""
+    from equilens.catalogs.calibration_result import read_calibration
+    from equilens.catalogs.export import read_catalog
+    from equilens.catalogs.intervals import proportion
+    from equilens.pipeline.demo import made_or_none, read_measured
+
+    facts: dict[str, Any] = {"calibration": None, "selection": None}
+    calibration = made_or_none(folder.calibration, read_calibration)
+    if calibration is not None:
+        facts["calibration"] = {
+            "family": calibration.calibration.family,
+            "error": calibration.quality.error.to_dict(),
+            "bare_scores": calibration.uncalibrated.error.to_dict(),
+        }
+    selection = made_or_none(folder.selection, read_measured)
+    if selection is not None:
+        counts, cut = selection.function.denominator, selection.function.cut
+        facts["selection"] = {
+            "cut": cut.to_dict(),
+            "completeness": proportion(counts.n_found, counts.n_counted).to_json(),
+        }
+    facts["shares_of_known_lenses"] = [
+        row["share"] for row in read_catalog(folder.ranks).to_pylist() if row["is_lens"] == 1
+    ]
+    return facts
+
+
 def _text(facts: dict[str, Any]) -> str:
     counts, metrics = facts["n_objects"], facts["metrics"]
     rules = ", ".join(f"{n} {rule}" for rule, n in facts["quarantined"].items())
     low, high = facts["intervals"]["auroc"]
+    ranks = ", ".join(map(str, facts["ranks_of_known_lenses"]))
+    shares = ", ".join(f"{share:.2g}" for share in facts["shares_of_known_lenses"])
     return "\n".join(
-        (
+        [
             f"ingested   {counts['euclid']} real Euclid objects, {counts['des']} real DES galaxies",
             f"quarantine {rules}",
             f"simulated  {counts['simulated']} Euclid-like objects: AUROC {metrics['auroc']:.3f} "
             f"({low:.3f} to {high:.3f}; {metrics['n_lenses']} lenses, "
             f"{metrics['n_nonlenses']} non-lenses)",
+            *_measured_lines(facts),
             f"candidates {facts['n_candidates']} real Euclid objects ranked; the known lenses are "
-            f"at {', '.join(map(str, facts['ranks_of_known_lenses']))}",
+            f"at {ranks}; of the simulated non-lenses {shares} score as high",
             f"report     {facts['report']}",
             f"catalogue  {' '.join(facts['catalogs'])}",
-        )
+        ]
     )
+
+
+def _measured_lines(facts: dict[str, Any]) -> list[str]:
+    lines = []
+    if fit := facts["calibration"]:
+        error, perfect = fit["error"]["value"], fit["error"]["if_calibrated"]
+        lines.append(
+            f"calibrated {fit['family']}; expected calibration error of held-out objects "
+            f"{error['value']:.3f}, perfect probabilities show {perfect['low']:.3f} to "
+            f"{perfect['high']:.3f}"
+        )
+    if found := facts["selection"]:
+        share, rate = found["completeness"], found["cut"]["fpr"]
+        lines.append(
+            f"selection  {share['value']:.3f} ({share['low']:.3f} to {share['high']:.3f}) of "
+            f"{share['n']} injected lenses found where {rate['value']:.3f} of the non-lenses pass"
+        )
+    return lines

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from equilens.tasks.arguments import existing_file, existing_path, share
+from equilens.tasks.arguments import add_missing_as_lowest, add_scored_truth, share
 from equilens.tasks.console import Outcome
 
 FIGURES = ("auroc", "tpr0", "tpr10", "f_beta")
@@ -16,13 +16,7 @@ def add(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -
     parser = commands.add_parser(
         "evaluate", parents=[common], help="completeness, false positives and purity of scores"
     )
-    parser.add_argument("scores", type=existing_path, metavar="SCORES.zarr")
-    parser.add_argument(
-        "--truth",
-        type=existing_file,
-        metavar="CSV",
-        help="key with IDs and is_lens; by default the truth that a simulated store carries",
-    )
+    add_scored_truth(parser)
     parser.add_argument("--out", required=True, metavar="DIR")
     parser.add_argument("--threshold", type=float, help="of a cut that was chosen elsewhere")
     parser.add_argument(
@@ -33,11 +27,7 @@ def add(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -
         metavar="SHARE",
         help="shares of lenses on the sky that purity is stated for",
     )
-    parser.add_argument(
-        "--missing-as-lowest",
-        action="store_true",
-        help="count objects of the key that have no score as missed",
-    )
+    add_missing_as_lowest(parser)
     parser.set_defaults(run=run_evaluate)
 
 
@@ -59,7 +49,8 @@ def run_evaluate(args: argparse.Namespace) -> Outcome:
     run_tasks([task])
     with open(task.output().path, encoding="utf-8") as file:
         metrics = json.load(file)
-    return Outcome(metrics, f"{metrics_text(metrics)}\nall figures in {task.output().path}")
+    text = f"{metrics_text(metrics)}\nall figures in {task.output().path}"
+    return Outcome(metrics, text, notes=tuple(metrics["notes"]))
 
 
 def metrics_text(metrics: dict[str, Any]) -> str:

@@ -10,6 +10,7 @@ from equilens.tasks.console import DONE, FAILED, Outcome, progress_bar
 from equilens.tasks.errors import UsageError
 
 if TYPE_CHECKING:
+    from equilens.models.committee import Committee
     from equilens.models.equivariance_report import EquivarianceReport, Form, Inputs
     from equilens.models.groups import Group
     from equilens.models.inputs import InputSpec
@@ -75,7 +76,7 @@ class _Subject:
         from equilens.tasks.commands.models import reference_spec
 
         self.domain: TrainingDomain | None = None
-        self.model: LensFinder | OnnxFinder
+        self.model: LensFinder | Committee | OnnxFinder
         if args.model in ARCHITECTURES:
             self.model = random_finder(args.model, spec or reference_spec(), args.seed)
             self.weights = f"random, seed {args.seed}"

@@ -55,6 +55,7 @@ def run_score(args: argparse.Namespace) -> Outcome:
         "n_objects": manifest["n_objects"],
         "n_quarantined": manifest["n_quarantined"],
         "n_out_of_domain": manifest["guard"]["n_outside"],
+        "notes": manifest["guard"]["notes"],
         "fingerprint": manifest["fingerprint"],
     }
     text = (

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from equilens.tasks.arguments import (
-    existing_file,
-    existing_path,
+    add_missing_as_lowest,
+    add_scored_truth,
     positive,
     positive_float,
     share,
@@ -31,13 +31,7 @@ def add(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -
         parents=[common],
         help="completeness by the properties of a lens, from injected lenses",
     )
-    parser.add_argument("scores", type=existing_path, metavar="SCORES.zarr")
-    parser.add_argument(
-        "--truth",
-        type=existing_file,
-        metavar="KEY",
-        help="key with IDs, is_lens and properties; by default a simulated store's own",
-    )
+    add_scored_truth(parser, "properties")
     parser.add_argument("--out", required=True, metavar="FILE", help=" ".join(SUFFIXES))
     cut = parser.add_mutually_exclusive_group()
     cut.add_argument("--threshold", type=float, metavar="T", help="of the catalogue")
@@ -67,11 +61,7 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
         "--bootstrap", type=positive, default=200, metavar="N", help="samples of the parents"
     )
     parser.add_argument("--seed", type=int, default=0, help="of folds and samples")
-    parser.add_argument(
-        "--missing-as-lowest",
-        action="store_true",
-        help="count objects of the key that have no score as missed",
-    )
+    add_missing_as_lowest(parser)
 
 
 def run_selection_function(args: argparse.Namespace) -> Outcome:
@@ -105,12 +95,13 @@ def run_selection_function(args: argparse.Namespace) -> Outcome:
         {**_facts(function, bins), "files": [args.out, *beside]},
         f"{text}\ntable and model in {args.out}, the model alone in {beside[0]}, "
         f"a picture in {beside[1]}",
+        notes=function.notes,
     )
 
 
 def _facts(function: SelectionFunction, bins: pa.Table) -> dict[str, Any]:
     facts = function.to_dict()
-    names = ("cut", "denominator", "check", "penalty", "n_bootstrap", "model_sha256")
+    names = ("cut", "denominator", "check", "penalty", "n_bootstrap", "model_sha256", "notes")
     return {
         **{name: facts[name] for name in names},
         "columns": [axis.column for axis in function.axes],
@@ -129,7 +120,7 @@ def selection_text(function: SelectionFunction, bins: pa.Table) -> str:
     lines = [
         f"found: {function.cut}",
         f"of: {counts}",
-        f"overall completeness {overall.value:.3f} [{overall.low:.3f}, {overall.high:.3f}]",
+        f"overall completeness {overall.with_interval('.3f')}",
     ]
     for axis in function.axes:
         lines.append(f"{axis.column:<28}{'N':>8}{'found':>8}  completeness             model")

@@ -1,9 +1,10 @@
 """Simulated lenses a CPU second, four bands of 101x101: ours against lenstronomy.
 
-Both make lenses only: an elliptical isothermal mass with shear, a Sérsic lens and a Sérsic source,
-convolved with a PSF, with background noise. Ours adds neighbours, extra components of the
-light, photon noise, masks and missing bands, and samples the light finer than the pixel where it is
-steep; lenstronomy is given no more than is named, at two samplings.
+Both make lenses only: an elliptical mass with shear, a Sérsic lens and a Sérsic source, convolved
+with a PSF, with background noise. Ours has a power-law mass, clumpy and double sources, neighbours,
+companions, extra components of the light, photon noise, masks, defects and missing bands, and
+samples the light finer than the pixel where it is steep; lenstronomy is given no more than is
+named, its cheaper isothermal mass, and two samplings.
 """
 
 from __future__ import annotations

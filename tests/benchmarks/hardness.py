@@ -6,8 +6,8 @@ it has in the challenge, the simulation is as hard; where it comes higher, too e
 the oracle bound, and beside the networks' AUROC on the oracle's own matched set. The published
 figures are a check, nothing is tuned to them.
 
-Stores and trainings are kept in a folder, and the same command goes on where it was stopped; scores
-are made anew. A few hours of two cores, and what a GPU is for:
+Stores, trainings and scores are kept in a folder, and the same command goes on where it was
+stopped. A few hours of two cores, and what a GPU is for:
 
     python tests/benchmarks/hardness.py FOLDER --survey bologna-space
     python tests/benchmarks/hardness.py FOLDER --survey bologna-ground --device cuda --threads 8 \\
@@ -17,7 +17,8 @@ are made anew. A few hours of two cores, and what a GPU is for:
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -49,6 +50,16 @@ RADIUS, FLUX = 'Einstein radius (")', "arc flux (sigma)"
 N_FLUX_BINS = 5
 SCORED_AT_ONCE = 256
 ORACLE = "oracle"
+LABEL = "label"
+SHOWN_DIGITS = 12
+
+
+@dataclass(frozen=True)
+class Finder:
+    """A trained network as it is scored, and the sha256 of its weights."""
+
+    network: nn.Module
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -113,9 +124,10 @@ def config_of(options: argparse.Namespace, network: str) -> TrainConfig:
     return TrainConfig(**(settings | budget | machine), augmentation=Augmentation(**how))
 
 
-def trained(options: argparse.Namespace, network: str, store: CutoutStore) -> nn.Module:
+def trained(options: argparse.Namespace, network: str, store: CutoutStore) -> Finder:
     """The network after its training, as it is scored: EPFL's by the product of eight views."""
     from equilens.models import fold, load_checkpoint
+    from equilens.models.checkpoint import model_sha256
     from equilens.models.comparators import EightViews
     from equilens.pipeline.training import other_training, train
 
@@ -128,15 +140,44 @@ def trained(options: argparse.Namespace, network: str, store: CutoutStore) -> nn
         if report.weights is None:
             raise SystemExit(f"{network} was stopped; the same command goes on")
     finder = fold(load_checkpoint(weights)[0]).to(options.device)
-    return EightViews(finder) if network == "epfl-baseline" else finder
+    views = EightViews(finder) if network == "epfl-baseline" else finder
+    return Finder(views, model_sha256(weights))
 
 
-def score_parts(
-    finders: Mapping[str, nn.Module],
-    parts: Iterator[tuple[CutoutBatch, dict[str, np.ndarray]]],
-    device: str,
+Parts = Iterator[tuple["CutoutBatch", dict[str, "np.ndarray"]]]
+
+
+def scored(
+    options: argparse.Namespace,
+    finders: Mapping[str, Finder],
+    name: str,
+    parts: Callable[[], Parts],
 ) -> Scored:
-    """Score cutouts part by part; a part may bring scores of its own, of the oracle."""
+    """Scores and properties of one set; what an earlier run has scored is read.
+
+    Parameters
+    ----------
+    name : of the set; other cutouts have another one
+    parts : starts over with the set's cutouts; a part may bring scores of its own, of the oracle
+    """
+    import numpy as np
+
+    base = options.folder / f"{options.survey}-{name}"
+    facts_file = Path(f"{base}.npz")
+    files = {n: Path(f"{base}-{n}-{f.sha256[:SHOWN_DIGITS]}.npy") for n, f in finders.items()}
+    todo = {n: finders[n] for n, file in files.items() if not file.exists()}
+    if todo or not facts_file.exists():
+        found = score_parts(todo, parts(), options.device)
+        for network in todo:
+            np.save(files[network], found.pop(network))
+        np.savez(facts_file, **found)
+    whole = dict(np.load(facts_file))
+    labels, properties = whole.pop(LABEL), {key: whole.pop(key) for key in (RADIUS, FLUX)}
+    return Scored(labels, properties, whole | {n: np.load(file) for n, file in files.items()})
+
+
+def score_parts(finders: Mapping[str, Finder], parts: Parts, device: str) -> dict[str, np.ndarray]:
+    """Labels, properties and scores of all parts, (N,) arrays by name."""
     import numpy as np
 
     from equilens.pipeline.training.data import examples
@@ -146,18 +187,41 @@ def score_parts(
     for batch, known in parts:
         columns = batch.columns
         given = examples(batch, np.ones(len(batch.ids), bool))
-        found = {
-            name: predict(finder, given, SCORED_AT_ONCE, device) for name, finder in finders.items()
+        logits = {
+            name: predict(finder.network, given, SCORED_AT_ONCE, device)
+            for name, finder in finders.items()
         }
         facts = {
-            "label": columns["is_lens"],
+            LABEL: columns["is_lens"],
             RADIUS: columns["einstein_radius_arcsec"],
             FLUX: columns["arc_flux_njy"] / batch.noise_njy[:, 0],
         }
-        rows.append(facts | known | found)
-    whole = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
-    labels, properties = whole.pop("label"), {name: whole.pop(name) for name in (RADIUS, FLUX)}
-    return Scored(labels, properties, whole)
+        rows.append(facts | known | logits)
+    return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+
+
+def test_set(options: argparse.Namespace, finders: Mapping[str, Finder]) -> Scored:
+    """The simulated set of the challenge's class balance."""
+    store = store_of(options, "test", 2 * options.seed + 2)
+    name = f"test-{store.fingerprint[:SHOWN_DIGITS]}"
+    shards = range(store.n_shards)
+    return scored(options, finders, name, lambda: ((store.read_shard(k), {}) for k in shards))
+
+
+def matched_set(options: argparse.Namespace, finders: Mapping[str, Finder]) -> Scored:
+    """The set whose oracle is known: fields with and without their arcs."""
+    from equilens.pipeline.simulation.oracle import matched_sets
+    from equilens.pipeline.surveys.registry import get_survey
+
+    survey, seed = get_survey(options.survey), 10**6 + options.seed
+
+    def parts() -> Parts:
+        sets = matched_sets(survey, options.matched, seed)
+        return ((part.batch, {ORACLE: part.log_ratio}) for part in sets)
+
+    first = next(parts())[0].images
+    name = f"matched-{options.matched}-{hashlib.sha256(first).hexdigest()[:SHOWN_DIGITS]}"
+    return scored(options, finders, name, parts)
 
 
 def figures(labels: np.ndarray, scores: np.ndarray) -> str:
@@ -195,31 +259,32 @@ def show_totals(options: argparse.Namespace, test: Scored, matched: Scored, cons
     console.print(table)
 
 
-def show_bins(scored: Scored, matched: bool, console: Console) -> None:
+def show_bins(found: Scored, matched: bool, console: Console) -> None:
     """AUROC by a property of the arc: lenses of a bin against all non-lenses, or the bin's own."""
     import numpy as np
 
-    for name, values in scored.properties.items():
-        lenses = scored.labels == 1
+    for name, values in found.properties.items():
+        lenses = found.labels == 1
         edges = np.asarray(RADIUS_EDGES)
         if name == FLUX:
             edges = np.unique(np.quantile(values[lenses], np.linspace(0, 1, N_FLUX_BINS + 1)))
         against = "the bin's own fields" if matched else "all non-lenses"
-        table = Table(f"{name}, against {against}", "lenses", *scored.scores, box=box.MARKDOWN)
+        table = Table(f"{name}, against {against}", "lenses", *found.scores, box=box.MARKDOWN)
         for low, high in pairwise(edges):
             inside = (values >= low) & ((values < high) | (values == edges[-1]))
             chosen = inside & lenses
             used = inside if matched else chosen | ~lenses
             if chosen.sum() < 10 or (used & ~lenses).sum() < 10:
                 continue
-            shown = (figures(scored.labels[used], s[used]) for s in scored.scores.values())
+            shown = (figures(found.labels[used], s[used]) for s in found.scores.values())
             table.add_row(f"{low:.3g} to {high:.3g}", f"{chosen.sum():,}", *shown)
-        console.print(table)
+        if table.row_count:
+            console.print(table)
 
 
-def _counts(scored: Scored) -> str:
-    n = int(scored.labels.sum())
-    return f"{n:,} lenses and {len(scored.labels) - n:,} non-lenses"
+def _counts(found: Scored) -> str:
+    n = int(found.labels.sum())
+    return f"{n:,} lenses and {len(found.labels) - n:,} non-lenses"
 
 
 def main() -> None:
@@ -227,21 +292,11 @@ def main() -> None:
     pin_threads(options.threads)
     import torch
 
-    from equilens.pipeline.simulation.oracle import matched_sets
-    from equilens.pipeline.surveys.registry import get_survey
-
     torch.set_num_threads(options.threads)
     options.folder.mkdir(parents=True, exist_ok=True)
     training = store_of(options, "train", 2 * options.seed + 1)
-    testing = store_of(options, "test", 2 * options.seed + 2)
     finders = {name: trained(options, name, training) for name in options.networks}
-    test = score_parts(
-        finders, ((testing.read_shard(k), {}) for k in range(testing.n_shards)), options.device
-    )
-    sets = matched_sets(get_survey(options.survey), options.matched, 10**6 + options.seed)
-    matched = score_parts(
-        finders, ((part.batch, {ORACLE: part.log_ratio}) for part in sets), options.device
-    )
+    test, matched = test_set(options, finders), matched_set(options, finders)
     console = Console(width=200, highlight=False)
     show_totals(options, test, matched, console)
     show_bins(test, False, console)

@@ -40,6 +40,13 @@ def test_without_trials_everything_is_possible():
     assert json.loads(json.dumps(estimate.to_json()))["value"] is None
 
 
+def test_each_number_is_written_in_the_style_asked():
+    estimate = Estimate(0.012, 0.01, 0.02, 80, 0.95, "by hand")
+    assert estimate.with_interval(".1e") == "1.2e-02 [1.0e-02, 2.0e-02]"
+    assert str(estimate) == f"{estimate.with_interval('.4g')} (N=80)"
+    assert proportion(0, 0).with_interval(".2f") == "nan [0.00, 1.00]"
+
+
 @settings(deadline=None)
 @given(st.integers(1, 300).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
 def test_value_lies_inside_and_higher_levels_are_wider(counts):

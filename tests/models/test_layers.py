@@ -4,6 +4,7 @@ import pickle
 
 import pytest
 import torch
+import torch.nn.functional as functional
 from torch import nn
 
 from equilens.models.errors import EquivarianceError, FieldTypeError
@@ -17,6 +18,8 @@ from equilens.models.planar.convolutions import (
     PointwiseConv,
     SteerableConv,
 )
+from equilens.models.planar.folded import plain_conv
+from equilens.models.planar.layout import as_maps, as_pixels, is_channels_last
 from equilens.models.planar.nonlinearities import (
     GatedNonlinearity,
     NormNonlinearity,
@@ -28,6 +31,8 @@ from equilens.models.planar.pooling import (
     DiscPooling,
     GroupPooling,
     RingPooling,
+    SmoothRingPooling,
+    disc_mask,
 )
 from equilens.models.testing import assert_equivariant, rotated_scenes, transform
 
@@ -185,6 +190,46 @@ def test_pooling_is_what_it_says():
     assert DiscPooling(7)(corner) == 0
     identity = regular_type(CyclicGroup(1), 4)
     assert GroupPooling(identity)(features[:, :4]) is not None
+
+
+@pytest.mark.parametrize("pooling", [RingPooling, SmoothRingPooling])
+def test_rings_are_means_from_the_centre_outwards(pooling):
+    rings = pooling(17, rings=4)
+    distance = disc_mask(17)[0].float()
+    means = rings(distance[None, None])[0]
+    assert torch.all(means[:4].diff() > 0.5)
+    assert torch.allclose(rings(torch.full((1, 2, 17, 17), 2.5))[0, :8], torch.tensor(2.5))
+    lone = torch.zeros(1, 2, 17, 17)
+    lone[0, 1, 8, 8] = 1.0
+    by_ring = rings(lone)[0, :8].view(4, 2)
+    # rings first, channels within each; the centre belongs to the innermost
+    assert torch.equal(by_ring[:, 0], torch.zeros(4))
+    assert torch.all(by_ring[:, 1].diff() < 0)
+
+
+def test_pixels_are_a_view_of_channels_last_maps_and_lead_back():
+    rows = torch.randn(2, 3, 5, 7)
+    last = rows.to(memory_format=torch.channels_last)
+    assert torch.equal(as_pixels(rows)[5 * 7 + 2 * 7 + 4], rows[1, :, 2, 4])
+    assert as_pixels(last).data_ptr() == last.data_ptr()
+    assert as_pixels(rows).data_ptr() != rows.data_ptr()
+    for features in (rows, last):
+        back = as_maps(as_pixels(features), features)
+        assert torch.equal(back, rows)
+        assert is_channels_last(back)
+    assert as_maps(torch.randn(2 * 5 * 7, 6), rows).shape == (2, 6, 5, 7)
+
+
+@pytest.mark.parametrize(("groups", "bias"), [(1, True), (1, False), (4, True)])
+def test_a_plain_convolution_is_of_the_kernel_given(groups, bias):
+    weight = torch.randn(8, 4 // groups, 3, 3, dtype=torch.float64, requires_grad=True)
+    shift = torch.randn(8, dtype=torch.float64) if bias else None
+    plain = plain_conv(weight, shift, stride=2, padding=1, groups=groups)
+    features = torch.randn(2, 4, 9, 9)
+    expected = functional.conv2d(features.double(), weight, shift, 2, 1, groups=groups)
+    assert torch.allclose(plain(features).double(), expected, atol=1e-5)
+    assert plain.weight.is_leaf
+    assert (plain.bias is not None) == bias
 
 
 def test_blur_pooling_keeps_constants_inside_and_the_symmetry():

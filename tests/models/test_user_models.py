@@ -10,6 +10,7 @@ import torch
 from equilens.models import InputSpec, OnnxFinder, load_model
 from equilens.models.errors import CheckpointError, MissingExtraError
 from equilens.models.testing import random_inputs
+from equilens.pipeline.networks import describe_network
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -18,7 +19,9 @@ SPEC = InputSpec(("g", "r"), 0.2, (33, 33))
 INT64, FLOAT, BOOL = onnx.TensorProto.INT64, onnx.TensorProto.FLOAT, onnx.TensorProto.BOOL
 
 
-def write_graph(path, *, batch="N", image_name="images", mask_type=BOOL, spec=SPEC, keepdims=0):
+def write_graph(
+    path, *, batch="N", image_name="images", mask_type=BOOL, spec=SPEC, keepdims=0, card=None
+):
     """A graph whose logit is the mean image over bands and pixels plus the masked fraction."""
     make = onnx.helper
     inputs = [
@@ -36,8 +39,8 @@ def write_graph(path, *, batch="N", image_name="images", mask_type=BOOL, spec=SP
     output = make.make_tensor_value_info("logits", FLOAT, shape)
     graph = make.make_graph(nodes, "mean", inputs, [output], [axes])
     model = make.make_model(graph, opset_imports=[make.make_opsetid("", 18)], ir_version=9)
-    if spec is not None:
-        make.set_model_props(model, {"input_spec": json.dumps(spec.to_dict())})
+    stated = {"input_spec": None if spec is None else spec.to_dict(), "card": card}
+    make.set_model_props(model, {k: json.dumps(v) for k, v in stated.items() if v is not None})
     onnx.save(model, path)
     return path
 
@@ -65,6 +68,33 @@ def test_the_specification_may_stand_beside_the_graph(tmp_path):
     with pytest.raises(CheckpointError, match="cannot be read"):
         load_model(path)
     assert OnnxFinder(path, SPEC).spec == SPEC
+
+
+def test_the_card_beside_the_graph_comes_before_its_own(tmp_path):
+    path, beside = tmp_path / "mean.onnx", tmp_path / "mean.json"
+    write_graph(path)
+    assert OnnxFinder(path).card == {}
+    write_graph(path, card={"name": "inside"})
+    assert OnnxFinder(path).card == {"name": "inside"}
+    beside.write_text(json.dumps({"card": {"name": "beside"}}))
+    assert OnnxFinder(path).card == {"name": "beside"}
+    beside.write_text("{}")
+    assert OnnxFinder(path).card == {}
+    for wrong in ("[]", '{"card": 3}', "no JSON"):
+        beside.write_text(wrong)
+        with pytest.raises(CheckpointError, match="a card that cannot be read"):
+            OnnxFinder(path)
+
+
+def test_a_graph_is_opened_once_for_all_that_it_says(tmp_path, monkeypatch):
+    path = write_graph(tmp_path / "mean.onnx", card={"name": "mean"})
+    opened = []
+    start = OnnxFinder.__init__
+    monkeypatch.setattr(OnnxFinder, "__init__", lambda *a, **k: opened.append(a[1]) or start(*a))
+    network = describe_network(path)
+    assert opened == [path]
+    assert (network.card, network.spec, network.name) == ({"name": "mean"}, SPEC, "mean")
+    assert network.architecture == "onnx"
 
 
 def test_graphs_that_do_not_fit_are_refused(tmp_path):

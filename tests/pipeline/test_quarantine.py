@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -40,6 +42,16 @@ def test_row_of_a_rejection():
     assert "\n" not in row.value
     assert len(row.value) == 500
     assert QuarantineRow.of("a", RejectedObject("r", "v", "do", "b"), "a.fits").file == "b"
+
+
+@pytest.mark.parametrize(
+    ("file", "named"),
+    [("/sky/night/a.fits", "night/a.fits"), ("/elsewhere/a.fits", "/elsewhere/a.fits"),
+     ("b.fits", "b.fits"), ("", "from the object")],
+)  # fmt: skip
+def test_files_are_named_from_the_source_folder_on(file, named):
+    fault = RejectedObject("truncated", "holds 3 bytes", "get it anew", file)
+    assert QuarantineRow.of("a", fault, "from the object", Path("/sky")).file == named
 
 
 def test_counts_are_sorted():

@@ -15,7 +15,6 @@ from equilens.catalogs.submission import read_submission
 from equilens.models import InputSpec, build_finder, save_checkpoint
 from equilens.pipeline.demo import DemoFolder, _samples
 from equilens.pipeline.scores import ScoreStore
-from equilens.pipeline.scoring import score
 from equilens.pipeline.stores import CutoutStore
 from equilens.tasks.commands import show
 
@@ -94,6 +93,10 @@ def test_ingest_map_states_everything(equilens_json, equilens, tmp_path):
     code, _, err = equilens("ingest-map", source, "--out", tmp_path / "sky.zarr")
     assert code == 1
     assert "--frame" in err
+    words = ("ingest-map", source, "--out", tmp_path / "sky.zarr", "--frame", "galactic")
+    code, _, err = equilens(*words, "--unit", "furlongs")
+    assert code == 1
+    assert "--unit must be a unit that astropy.units knows" in err
     said = ("--frame", "galactic", "--unit", "cm^-2")
     words = ("ingest-map", source, "--out", tmp_path / "sky.zarr", *said)
     code, facts = equilens_json(*words)
@@ -139,6 +142,8 @@ def test_score_goes_on_and_refuses_other_scores(equilens_json, equilens, made, t
     words = ("score", made / "sim.zarr", "--out", made / "scores.zarr", "--model")
     code, facts = equilens_json(*words, made / "untrained.safetensors")
     assert (code, facts["n_objects"], facts["n_quarantined"]) == (0, 48, 0)
+    (note,) = facts["notes"]
+    assert "no training domain" in note
     other = save_checkpoint(
         tmp_path / "other.safetensors",
         build_finder("d4-resnet-nano", InputSpec(("VIS",), 0.1), seed=9),
@@ -347,9 +352,6 @@ def test_demo(equilens_json, tmp_path, euclid_weights):
     page = (out / "report.html").read_text()
     assert "duplicate-id" in page
     assert 'src="http' not in page
-    bands = InputSpec(("g", "r", "i", "z", "Y"), 0.263, (91, 91))
-    des = save_checkpoint(tmp_path / "des.safetensors", build_finder("d4-resnet-nano", bands), {})
-    score(out / "stores" / "des.zarr", des, out / "stores" / "des.scores.zarr")
     counts = {s.store.survey_name: s.n_candidates for s in _samples(DemoFolder(out))[:2]}
     assert counts == {"euclid-mer": 12, "des-cube": None}
     shutil.rmtree(out / "stores" / "des.scores.zarr")

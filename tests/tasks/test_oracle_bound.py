@@ -11,7 +11,7 @@ def test_figures_come_with_counts_and_intervals(equilens_json, tmp_path):
     assert (facts["survey"], facts["seed"]) == ("bologna-space", 2)
     assert (facts["n_lenses"], facts["n_nonlenses"]) == (32, 32)
     low, high = facts["intervals"]["auroc"]
-    assert 0.9 < low <= facts["auroc"] <= high <= 1
+    assert 0.8 < low <= facts["auroc"] <= high <= 1
     assert abs(facts["closed_form_auroc"] - facts["auroc"]) < 0.1
     assert "same fields without their arcs" in facts["meaning"]
     for row in facts["bins"]["einstein_radius_arcsec"]:

@@ -1,17 +1,23 @@
 """`equilens calibrate` and `equilens selection-function`, from scores to files and report."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
+from scipy.special import expit, log_expit, logit
 
-from equilens.catalogs.calibration_result import read_calibration
+from equilens.catalogs.calibration_result import CalibrationResult, read_calibration
+from equilens.catalogs.export import catalog_metadata, read_catalog
+from equilens.catalogs.selection import SelectionFunction
 from equilens.catalogs.selection_table import read_selection
 from equilens.models.inputs import InputSpec
 from equilens.pipeline.errors import EvaluationError
-from equilens.pipeline.evaluation import fpr_threshold
+from equilens.pipeline.evaluation import SEEN_IN_TRAINING, fpr_threshold
 from equilens.pipeline.quarantine import QuarantineRow, write_quarantine
 from equilens.pipeline.report import MeasuredSelection, ReportContent, Sample, render_report
+from equilens.pipeline.report.calibration_section import calibration_section
+from equilens.pipeline.scores import ScoreStore, trained_on
 from equilens.pipeline.scoring import score
 from equilens.pipeline.selection_function import (
     choose_cut,
@@ -67,6 +73,16 @@ def products(scored):
     return scored
 
 
+@pytest.fixture(scope="module")
+def trained(scored):
+    """Scores of the same cutouts by a network whose card says that it was trained on them."""
+    network = write_mean_network(scored / "trained.onnx", SPEC)
+    data = ["ab" * 32, CutoutStore(scored / "cutouts.zarr").fingerprint]
+    network.with_suffix(".json").write_text(json.dumps({"card": {"data": data}}))
+    score(scored / "cutouts.zarr", network, scored / "trained.zarr")
+    return scored / "trained.zarr"
+
+
 def test_depth_is_that_of_a_gaussian_star():
     """A star of the depth's flux in a Gaussian PSF, found by matched filter at five sigma."""
     scale, fwhm, noise = 0.1, 0.42, 3.0
@@ -108,6 +124,47 @@ def test_a_quarantined_lens_is_missed(products, equilens_json, known):
     assert sum(row["n"] for row in facts["bins"]) == known[0].sum() + 1
 
 
+@pytest.mark.parametrize("suffix", ["parquet", "fits", "vot", "ecsv"])
+def test_exported_probabilities_are_those_of_the_calibration(products, tmp_path, equilens, suffix):
+    file = tmp_path / f"best.{suffix}"
+    words = ("export", products / "scores.zarr", "--top", "20", "--out", file)
+    code, out, err = equilens(*words, "--calibration", products / "cal.json")
+    assert code == 0, err
+    assert "where one object in 1,000 is a lens" in out
+    assert "unverified" in err
+    table = read_catalog(file)
+    saved = json.loads((products / "cal.json").read_text())["calibration"]
+    s, about = np.array(table["score"]), saved["fitted_on"]
+    ends = {"temperature": [s], "logistic": [s, 1], "beta": [log_expit(s), -log_expit(-s), 1]}
+    terms = zip(saved["coefficients"], ends[saved["family"]], strict=True)
+    odds = sum(b * x for b, x in terms) + saved["offset"]
+    odds += logit(0.001) - np.log(about["n_lenses"] / about["n_nonlenses"])
+    assert np.allclose(np.array(table["probability"]), expit(odds), rtol=1e-12)
+    assert table.column_names.index("probability") == table.column_names.index("score") + 1
+    assert set(table["probability_prior"].to_pylist()) == {0.001}
+    meaning = table.schema.field("probability").metadata[b"description"].decode()
+    assert "valid only if p(x|y)" in meaning
+    stated = catalog_metadata(table)["calibration"]
+    assert (stated["prior"], len(stated["sha256"])) == (0.001, 64)
+    assert "unverified" in stated["purity_statement"]
+
+
+def test_a_calibration_of_another_network_is_refused(products, tmp_path, equilens):
+    saved = json.loads((products / "cal.json").read_text())
+    saved["calibration"]["fitted_on"]["model_sha256"] = "0" * 64
+    (tmp_path / "other.json").write_text(json.dumps(saved))
+    words = ("export", products / "scores.zarr", "--out", tmp_path / "all.csv")
+    code, _, err = equilens(*words, "--calibration", tmp_path / "other.json")
+    assert code == 1
+    assert "this calibration is of the network '000000000000'" in err
+    assert not (tmp_path / "all.csv").exists()
+    code, _, err = equilens(*words, "--calibration", products / "key.csv")
+    assert code == 1
+    assert "no calibration file" in err
+    assert equilens(*words)[0] == 0
+    assert "probability" not in read_catalog(tmp_path / "all.csv").column_names
+
+
 def test_grades_are_compared(products, equilens_json, equilens, known):
     grades = products / "graded.csv"
     grades.write_text("id,is_lens\n" + "".join(f"toy-0-{k:05d},0\n" for k in range(1, 101, 2)))
@@ -123,6 +180,54 @@ def test_grades_are_compared(products, equilens_json, equilens, known):
     code, _, err = equilens("calibrate", products / "scores.zarr", *words, *graded)
     assert code == 1
     assert "somebody" in err
+
+
+def test_what_was_seen_in_training_is_said_to_be(trained, products, equilens, tmp_path):
+    words = {
+        "evaluate": ("--out", tmp_path / "figures"),
+        "calibrate": ("--out", tmp_path / "cal.json", "--prior", "0.001", "--density", "10"),
+        "selection-function": ("--out", tmp_path / "sel.ecsv", "--bootstrap", "5"),
+    }
+    code, out, err = equilens("evaluate", products / "scores.zarr", *words["evaluate"], "--json")
+    assert (code, json.loads(out)["notes"], SEEN_IN_TRAINING in err) == (0, [], False)
+    assert read_calibration(products / "cal.json").notes == ()
+    assert read_selection(products / "sel.parquet")[0].notes == ()
+    for command, rest in words.items():
+        code, out, err = equilens(command, trained, *rest, "--json")
+        assert (code, json.loads(out)["notes"]) == (0, [SEEN_IN_TRAINING])
+        assert SEEN_IN_TRAINING in err
+    written = json.loads((tmp_path / "figures" / "metrics.json").read_text())
+    calibration = read_calibration(tmp_path / "cal.json")
+    function, _ = read_selection(tmp_path / "sel.ecsv")
+    assert (written["notes"], calibration.notes, function.notes) == (
+        [SEEN_IN_TRAINING],
+        (SEEN_IN_TRAINING,),
+        (SEEN_IN_TRAINING,),
+    )
+    assert SEEN_IN_TRAINING[1:] in calibration_section(calibration)["fit"]
+    # files from before there were notes read as ones without
+    saved = {k: v for k, v in calibration.to_dict().items() if k != "notes"}
+    assert CalibrationResult.from_dict(saved) == dataclasses.replace(calibration, notes=())
+    saved = {k: v for k, v in function.to_dict().items() if k != "notes"}
+    assert SelectionFunction.from_dict(saved) == dataclasses.replace(function, notes=())
+
+
+def test_grades_of_objects_seen_in_training_verify_nothing(trained, products, equilens, tmp_path):
+    grades = tmp_path / "graded.csv"
+    grades.write_text("id,is_lens\ntoy-0-00001,0\n")
+    words = ("--prior", "0.001", "--density", "10", "--out", tmp_path / "cal.json")
+    graded = ("--graded", grades, "--graded-scores", trained)
+    code, _, err = equilens("calibrate", products / "scores.zarr", *words, *graded)
+    assert code == 1
+    assert "was trained on, which verify no purity" in err
+
+
+def test_a_card_that_says_little_accuses_nobody(scored):
+    assert trained_on({}) == trained_on({"data": "toy"}) == trained_on({"data": None}) == []
+    store = ScoreStore(scored / "scores.zarr")
+    assert not store.seen_in_training
+    del store.manifest["trained_on"]
+    assert not store.seen_in_training
 
 
 def test_the_selection_function_finds_the_known_slope(products, known):
@@ -161,7 +266,7 @@ def test_the_report_shows_both(products):
         )
     )
     for text in ("Purity on the real sky is unverified", "What a cut would select",
-                 "all injected", "held-out parents", "N=350 non-lenses"):  # fmt: skip
+                 "350 injected lenses", "held-out parents", "N=350 non-lenses"):  # fmt: skip
         assert text in html
 
 

@@ -3,7 +3,7 @@ import shutil
 
 import pytest
 
-from equilens.tasks.engine import ProductTask, luigi, run_tasks
+from equilens.tasks.engine import ProductTask, RemadeTask, luigi, run_tasks
 from equilens.tasks.errors import TaskError
 from equilens.tasks.targets import ManifestTarget
 
@@ -18,6 +18,17 @@ class WriteTask(ProductTask):
     def make(self):
         with self.output().open("w") as file:
             file.write(self.text)
+
+
+class CountingTask(RemadeTask):
+    path = luigi.Parameter()
+
+    def output(self):
+        return luigi.LocalTarget(self.path)
+
+    def make(self):
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write("made ")
 
 
 class FailingTask(ProductTask):
@@ -70,6 +81,15 @@ def test_a_finished_product_is_left_alone_unless_it_is_to_be_replaced(tmp_path):
         path.write_text("old")
         run_tasks([WriteTask(path=str(path), text="third", replace=True)])
         assert path.read_text() == "third"
+
+
+def test_a_remade_product_is_made_once_in_every_run(tmp_path):
+    path = tmp_path / "product"
+    path.write_text("old ")
+    for _ in range(2):
+        first = CountingTask(path=str(path))
+        run_tasks([first, WriteTask(path=str(tmp_path / "after"), after=(first,), replace=True)])
+    assert path.read_text() == "old made made "
 
 
 def test_what_comes_after_a_failure_is_not_made_and_the_failure_is_raised(tmp_path):

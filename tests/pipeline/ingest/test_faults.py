@@ -12,6 +12,7 @@ import pytest
 from equilens.pipeline.cutouts import CutoutFlag
 from equilens.pipeline.errors import IngestError
 from equilens.pipeline.ingest import ingest, workers
+from equilens.pipeline.ingest.plan import plan
 from equilens.pipeline.quarantine import read_quarantine
 from equilens.pipeline.stores import CutoutStore
 from equilens.pipeline.surveys.survey import Survey
@@ -101,6 +102,27 @@ FAULTS = {
 }
 
 
+def test_rows_name_files_as_the_store_does(tmp_path, cubes, tools):
+    """Below the source folder, in a dry run and by a manifest as well."""
+    (tmp_path / "in").mkdir()
+    folder = tools.write_cubes(tmp_path / "in" / "night", 3)
+    (folder / "o00000.fits").write_bytes(b"")
+    (folder / "o00001.fits").write_bytes((folder / "o00001.fits").read_bytes()[:4000])
+    summary = ingest(tmp_path / "in", cubes, tmp_path / "s.zarr")
+    names = ["night/o00000.fits", "night/o00001.fits"]
+    assert [row.file for row in read_quarantine(summary.quarantine)] == names
+    assert CutoutStore(summary.store).facts("source_file").tolist() == ["night/o00002.fits"]
+    _, expected = plan(cubes, cubes.discover(tmp_path / "in"), 0.05)
+    assert [row.file for row in expected] == names
+    lines = [f"{k},night/o0000{k}.fits" for k in (0, 1, 2)]
+    manifest = tmp_path / "in" / "objects.csv"
+    manifest.write_text("\n".join(["id,path", *lines, "9,night/gone.fits"]) + "\n")
+    summary = ingest(manifest, cubes, tmp_path / "m.zarr")
+    rows = read_quarantine(summary.quarantine)
+    assert [row.file for row in rows] == [*names, "night/gone.fits"]
+    assert not any(str(tmp_path) in row.value for row in rows)
+
+
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda f: f.__name__)
 def test_bad_file_costs_exactly_its_row(tmp_path, cubes, tools, fault):
     folder = tools.write_cubes(tmp_path / "in", 5)
@@ -110,8 +132,7 @@ def test_bad_file_costs_exactly_its_row(tmp_path, cubes, tools, fault):
     (row,) = read_quarantine(summary.quarantine)
     expected = FAULTS[fault]
     assert row.rule in ((expected,) if isinstance(expected, str) else expected)
-    assert row.id == "o00002"
-    assert "o00002.fits" in row.file
+    assert (row.id, row.file) == ("o00002", "o00002.fits")
     assert row.value
     assert row.remedy
     assert CutoutStore(summary.store).read_shard(0).ids.tolist() == [

@@ -1,5 +1,6 @@
 """The page says what went in, and holds all that it shows."""
 
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 from equilens.catalogs.candidates import build_catalog
 from equilens.catalogs.evaluation import evaluate_scores
+from equilens.catalogs.reference_ranks import rank_table
 from equilens.catalogs.truth import Truth
 from equilens.pipeline.quarantine import QuarantineRow
 from equilens.pipeline.report import (
@@ -122,10 +124,20 @@ def test_a_page_says_what_went_in_and_what_came_out(html, evaluated):
     assert "abc123" in text
 
 
+def test_known_lenses_stand_among_simulated_non_lenses(content):
+    candidates = content.candidates
+    ids = candidates["id"].to_pylist()[:4]
+    ranks = rank_table(ids, [0.0, 2.0, 1.0, 3.0], np.arange(4.0), labels=[0, 1, 0, 0])
+    text = Page(render_report(replace(content, evaluated=None, ranks=ranks))).text
+    name = candidates["name"][1].as_py().removeprefix("EQL ")
+    assert "Of 4 simulated non-lenses" in text
+    assert f"{name} 0.5 [0.068, 0.93]." in text
+
+
 def test_what_is_not_there_is_left_out(store):
     text = Page(render_report(ReportContent("Only toys", [Sample("toys", store)]))).text
     assert "Every object found could be used." in text
-    for absent in ("Best candidates", "Hardest mistakes", "How well"):
+    for absent in ("Best candidates", "simulated non-lenses", "Hardest mistakes", "How well"):
         assert absent not in text
 
 

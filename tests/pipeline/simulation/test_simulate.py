@@ -17,7 +17,7 @@ from equilens.pipeline.simulation.errors import SimulationError
 from equilens.pipeline.simulation.exposure import CHUNK
 from equilens.pipeline.simulation.noise import pixel_scatter_ratio
 from equilens.pipeline.simulation.simulate import simulate_batch, simulate_store
-from equilens.pipeline.simulation.truth import TRUTH_COLUMNS
+from equilens.pipeline.simulation.truth import SCENE_COLUMNS, TRUTH_COLUMNS
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def test_a_batch_is_complete(batch, survey):
     assert batch.images.shape == (512, 4, 61, 61)
     assert batch.images.dtype == np.float32
     assert np.isfinite(batch.images).all()
-    assert set(batch.columns) == set(TRUTH_COLUMNS)
+    assert set(batch.columns) == {*TRUTH_COLUMNS, *SCENE_COLUMNS}
     assert len(set(batch.ids)) == 512
     assert batch.ids[0] == "SIM-11-00000000"
     assert not batch.images[batch.mask].any()
@@ -58,6 +58,19 @@ def test_truth_is_filled_for_lenses_and_only_for_them(batch):
     assert not c["arc_flux_njy"][~lens].any()
     assert np.isfinite(c["lens_mag"]).all()
     assert (c["arc_snr"][lens] >= 0.99 * SurveyConditions().arc_snr_min).all()
+
+
+def test_colours_are_those_of_the_named_bands(batch):
+    c, lens = batch.columns, batch.columns["is_lens"] == 1
+    assert set(c["band_pair"]) == {"VIS-NIR_H"}
+    assert np.isfinite(c["lens_colour"]).all()
+    # deflectors are old, most sources young, whatever their redshifts
+    assert np.median(c["lens_colour"][lens]) > np.median(c["source_colour"][lens]) + 0.2
+    assert set(c["source_kind"][lens]) <= {"smooth", "clumpy", "double", "spiral", "quasar"}
+    slope = c["slope"][lens]
+    assert np.mean(slope) == pytest.approx(2.05, abs=0.06)
+    assert np.std(slope) == pytest.approx(0.15, abs=0.04)
+    assert np.isnan(c["slope"][~lens]).all()
 
 
 def test_objects_do_not_depend_on_the_batch_they_are_made_in(survey, batch):

@@ -29,6 +29,9 @@ STATEMENTS = [
     ({"ORDERING": "NUNIQ"}, {}, r"ordering must be one of.*'NUNIQ'"),
     ({"unit": None}, {"units": {"J": "K"}}, r"--unit names the columns \['J'\]"),
     ({"unit": None}, {"units": ""}, r"--unit must state"),
+    ({"unit": None}, {"units": "banana"}, r"--unit must be a unit that astropy.*'banana'"),
+    ({"unit": None}, {"units": {"I": "_CMB"}}, r"--unit must be a unit that astropy.*'_CMB'"),
+    ({"unit": "K_CMB"}, {"units": "K"}, r"TUNIT1 states.*'K_CMB'.*--unit as 'K'"),
     ({"SKYCOORD": "Ecliptic"}, {}, r"COORDSYS states.*'G'.*SKYCOORD as 'Ecliptic'"),
     ({"NSIDE": "many"}, {}, r"NSIDE must be a number, got 'many'"),
 ]
@@ -44,6 +47,17 @@ def test_unstated_and_contradicting(write_map, tmp_path, cards, options, message
 
 def test_the_same_map_with_nothing_wrong_goes_in(write_map, tmp_path):
     assert ingest_map(write_map(COLUMN, NSIDE=NSIDE), tmp_path / "sky.zarr").nside == NSIDE
+
+
+@pytest.mark.parametrize("unit", ["cm^-2", "MJy/sr", "uK_CMB", "K_RJ", "1", "10^20 cm-2"])
+def test_units_that_a_user_may_state(write_map, tmp_path, unit):
+    store = ingest_map(write_map(COLUMN, unit=None), tmp_path / "sky.zarr", units=unit)
+    assert store.units == {"I": unit}
+
+
+def test_a_header_may_hold_any_word(write_map, tmp_path):
+    path = write_map(COLUMN, unit="banana")
+    assert ingest_map(path, tmp_path / "sky.zarr").units == {"I": "banana"}
 
 
 def test_explicit_map_names_the_right_unit_card(write_map, tmp_path):

@@ -11,12 +11,8 @@ from equilens.pipeline.errors import TrainingError
 from equilens.pipeline.store_writer import CutoutWriter
 from equilens.pipeline.toy import toy_cutouts, write_toy_store
 from equilens.pipeline.training.augmentation import Augmentation
-from equilens.pipeline.training.data import (
-    BatchPlan,
-    Curriculum,
-    TrainingSet,
-    held_out_sample,
-)
+from equilens.pipeline.training.data import TrainingSet, held_out_sample
+from equilens.pipeline.training.plan import BatchPlan, Curriculum
 
 PLAIN = Augmentation(max_depth=1, noise_error=1)
 

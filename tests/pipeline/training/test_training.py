@@ -54,6 +54,7 @@ def test_a_ring_is_learnt(trained):
         "log.csv",
         "model.safetensors",
         "report.json",
+        "training.png",
     ]
 
 
