@@ -8,7 +8,7 @@ The footprint is bounded by half a pixel's diagonal times |1 − κ| + |γ|, the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -70,6 +70,16 @@ class ClumpySource:
         away = torch.hypot(self.clump_x - self.x[:, None], self.clump_y - self.y[:, None])
         away = (away + _CLUMP_REACH * self.clump_sigma) * (self.clump_weight > 0)
         return torch.maximum(_FINE_REACH * self.radius, away.amax(dim=1))
+
+    def shifted(self, x: Tensor, y: Tensor) -> ClumpySource:
+        """Return the same sources moved by (L,) arcsec each, clumps and all."""
+        return replace(
+            self,
+            x=self.x + x,
+            y=self.y + y,
+            clump_x=self.clump_x + x[:, None],
+            clump_y=self.clump_y + y[:, None],
+        )
 
     def to(self, device: torch.device) -> ClumpySource:
         """Return the same sources on another device."""

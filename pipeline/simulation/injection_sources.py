@@ -29,7 +29,6 @@ from equilens.pipeline.simulation.lensing import LensModel
 from equilens.pipeline.simulation.scenes import Centrals
 
 LENS, REAL, ALIGNMENT, PROJECTION = "lens", "real", "alignment", "projection"
-_OUTSKIRTS = 2.0  # half-light radii of a source, its clumps included
 _PROJECTED_AT = (0.6, 2.2)  # Einstein radii, where images of a lens would lie
 _OPPOSITE_SHARE = 0.5  # of second projected galaxies: across the centre, as a double's counterimage
 _SMALLEST_RADIUS = 0.35  # arcsec, so that projected galaxies do not hide in the central one
@@ -122,39 +121,31 @@ def draw_chunk(
         setting.detection,
         setting.conditions,
     )
-    x, y = _placed(rng, systems, drawn, owner, names[owner])
-    source = _moved(systems.source, x, y)
-    lens = _without_mass(systems.lens, names[owner] == PROJECTION)
+    projected = names[owner] == PROJECTION
+    source = _projected(rng, systems.source, drawn, owner, projected)
+    lens = _without_mass(systems.lens, projected)
     systems = replace(systems, source=source, lens=lens)
     share = rng.uniform(0.3, 1.0, len(owner))
     share /= np.bincount(owner, share, len(rows))[owner]
     return torch.from_numpy(owner), systems, to_tensor(share, setting)
 
 
-def _placed(
+def _projected(
     rng: np.random.Generator,
-    systems: LensedSystems,
+    source: ClumpySource,
     centrals: Centrals,
     owner: NDArray,
-    names: NDArray,
-) -> tuple[NDArray, NDArray]:
-    """Source positions (L,), arcsec: lensed ones where they are, the others where none is lensed.
-
-    Aligned sources move out until even their outskirts lie beyond the cut, at most 1.1 θ_E from
-    the mass: an extended source across it would be imaged twice in part, a lens by any name.
-    """
-    x, y, radius = (getattr(systems.source, k).numpy().astype(float) for k in ("x", "y", "radius"))
-    mass_x, mass_y = (getattr(systems.lens, k).numpy().astype(float) for k in ("x", "y"))
-    theta = centrals.galaxies.einstein_radius
-    beta = np.hypot(x - mass_x, y - mass_y)
-    out = np.maximum(1.0, (1.1 * theta + _OUTSKIRTS * radius) / np.maximum(beta, 1e-9))
+    chosen: NDArray[np.bool_],
+) -> ClumpySource:
+    """The sources, with the chosen ones moved to where images of a lens would lie."""
     turn = _around(rng, owner)
-    distance = np.maximum(theta, _SMALLEST_RADIUS) * rng.uniform(*_PROJECTED_AT, len(owner))
-    aligned, projected = names == ALIGNMENT, names == PROJECTION
-    x = np.where(aligned, mass_x + out * (x - mass_x), x)
-    y = np.where(aligned, mass_y + out * (y - mass_y), y)
-    x = np.where(projected, centrals.x + distance * np.cos(turn), x)
-    return x, np.where(projected, centrals.y + distance * np.sin(turn), y)
+    reach = np.maximum(centrals.galaxies.einstein_radius, _SMALLEST_RADIUS)
+    distance = reach * rng.uniform(*_PROJECTED_AT, len(owner))
+    to_x, to_y = centrals.x + distance * np.cos(turn), centrals.y + distance * np.sin(turn)
+    where = torch.from_numpy(chosen)
+    step_x = torch.where(where, torch.from_numpy(to_x).to(source.x) - source.x, 0.0)
+    step_y = torch.where(where, torch.from_numpy(to_y).to(source.y) - source.y, 0.0)
+    return source.shifted(step_x, step_y)
 
 
 def _around(rng: np.random.Generator, owner: NDArray) -> NDArray[np.float64]:
@@ -165,18 +156,6 @@ def _around(rng: np.random.Generator, owner: NDArray) -> NDArray[np.float64]:
     across = np.flatnonzero(is_second & (rng.random(len(owner)) < _OPPOSITE_SHARE))
     turn[across] = turn[across - 1] + np.pi + rng.normal(0, 0.3, len(across))
     return turn
-
-
-def _moved(source: ClumpySource, x: NDArray, y: NDArray) -> ClumpySource:
-    """The same sources elsewhere, clumps and all."""
-    to_x, to_y = (torch.from_numpy(values).to(source.x) for values in (x, y))
-    return replace(
-        source,
-        x=to_x,
-        y=to_y,
-        clump_x=source.clump_x + (to_x - source.x)[:, None],
-        clump_y=source.clump_y + (to_y - source.y)[:, None],
-    )
 
 
 def _without_mass(lens: LensModel, chosen: NDArray[np.bool_]) -> LensModel:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -23,6 +24,7 @@ from equilens.pipeline.simulation.sources import (
 
 _SLOPE_RANGE = (1.6, 2.5)
 _SINGLY_IMAGED = (1.3, 2.4)  # of the way to the cut: one image, visibly stretched at most
+_OUTSKIRTS = 2.0  # half-light radii of a source, its clumps included
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,8 @@ def draw_systems(
     """Draw the mass and the source of each central.
 
     The mass follows the light: its axis ratio and angle scatter about the light's by 0.08 and
-    0.15 rad, its centre by 0.02 arcsec. Source positions fill the area within the cut evenly.
+    0.15 rad, its centre by 0.02 arcsec. Source positions fill the area within the cut evenly; a
+    singly imaged source lies so far out that its outskirts are beyond the cut too.
     """
     n = len(c)
     lens = _draw_lenses(rng, c, multiply_imaged, conditions)
@@ -70,11 +73,25 @@ def draw_systems(
     host, second = source_ratios(rng, boxes_nm, z_source, reference, kinds, conditions)
     share = second_layer_share(rng, kinds)[:, None]
     weights = np.stack([(1 - share) * host, share * second], axis=2)
-    source = draw_sources(rng, x, y, kinds, conditions)
+    source = _outside_cut(draw_sources(rng, x, y, kinds, conditions), lens, ~multiply_imaged)
     size = np.log(source.radius.numpy() / conditions.source_radius_arcsec).astype(float)
     brighter = conditions.source_mag_per_size * size
     brighter += conditions.source_mag_per_einstein_radius * np.log(c.galaxies.einstein_radius)
     return LensedSystems(lens, source, float_tensor(weights), kinds, brighter)
+
+
+def _outside_cut(source: ClumpySource, lens: LensModel, chosen: NDArray[np.bool_]) -> ClumpySource:
+    """Move the chosen sources out until even their outskirts lie beyond the cut.
+
+    The cut is at most 1.1 θ_E from the mass. An extended source across it would be imaged twice in
+    part: a lens by any name.
+    """
+    from_mass = torch.stack([source.x - lens.x, source.y - lens.y])
+    needed = 1.1 * lens.einstein_radius + _OUTSKIRTS * source.radius
+    factor = (needed / from_mass.norm(dim=0).clamp(min=1e-9)).clamp(min=1.0)
+    factor[~torch.from_numpy(chosen)] = 1.0
+    step = (factor - 1) * from_mass
+    return source.shifted(step[0], step[1])
 
 
 def _draw_lenses(
