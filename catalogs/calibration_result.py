@@ -137,9 +137,7 @@ class CalibrationResult(Record):
                 "make it anew"
             )
         derived = ("format", "purity_verified", "purity_statement", "provenance")
-        # files from before there were notes have none
-        stored = {"notes": [], **data}
-        return super().from_dict({k: v for k, v in stored.items() if k not in derived})
+        return super().from_dict({k: v for k, v in data.items() if k not in derived})
 
 
 def calibrate(

@@ -1,14 +1,14 @@
 """Frozen dataclasses as plain JSON types, and back, by their type hints.
 
 NaN is written as null and an infinity as text, since JSON has neither. Reading is strict: an
-unknown or missing field is an error.
+unknown field is an error, and so is a missing one that has no default.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Any, Self, Union, get_args, get_origin, get_type_hints
 
@@ -29,7 +29,7 @@ class Record:
         Raises
         ------
         CatalogError
-            If a field is unknown, missing, or of another type.
+            If a field is unknown, missing though it has no default, or of another type.
         """
         return from_plain(cls, data)
 
@@ -71,14 +71,16 @@ def from_plain(kind: Any, value: Any) -> Any:
 def _dataclass_from(kind: Any, value: Any) -> Any:
     _require(value, Mapping, kind)
     hints = get_type_hints(kind)
-    wanted = {field.name for field in fields(kind)}
-    if wanted != value.keys():
+    known = {field.name for field in fields(kind)}
+    needed = {field.name for field in fields(kind) if field.default is MISSING}
+    missing, unknown = needed - value.keys(), value.keys() - known
+    if missing or unknown:
         raise CatalogError(
-            f"a saved {kind.__name__} must have the fields {sorted(wanted)}; "
-            f"missing {sorted(wanted - value.keys())}, unknown {sorted(value.keys() - wanted)}: "
+            f"a saved {kind.__name__} must have the fields {sorted(known)}; "
+            f"missing {sorted(missing)}, unknown {sorted(unknown)}: "
             "read it with the version that wrote it, or make it anew"
         )
-    return kind(**{name: from_plain(hints[name], value[name]) for name in wanted})
+    return kind(**{name: from_plain(hints[name], entry) for name, entry in value.items()})
 
 
 def _require(value: Any, accepted: Any, kind: Any) -> Any:

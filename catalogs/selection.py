@@ -178,11 +178,8 @@ class SelectionFunction(Record):
                 f"a saved selection function must have format {FORMAT}, got "
                 f"{data.get('format')!r}: make it anew"
             )
-        # files from before there were notes have none
-        stored = {"notes": [], **data}
-        for derived in ("format", "formula"):
-            stored.pop(derived, None)
-        return super().from_dict(stored)
+        derived = ("format", "formula")
+        return super().from_dict({k: v for k, v in data.items() if k not in derived})
 
     def completeness(
         self, table: Table, level: float = DEFAULT_LEVEL

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -41,10 +41,36 @@ def opened_cutouts(source: Path, survey: Survey | None) -> Iterator[CutoutStore]
         yield CutoutStore(Path(folder) / "cutouts.zarr")
 
 
-def store_spec(store: CutoutStore) -> InputSpec:
-    """What a network for the cutouts of this store takes."""
+def store_spec(store: CutoutStore, field_px: int | None = None) -> InputSpec:
+    """What a network for the cutouts of this store takes, or for their central `field_px`."""
     scale = float(np.nanmedian(store.facts("pixel_scale_arcsec")))
-    return InputSpec(store.band_names, scale, store.shape)
+    return InputSpec(store.band_names, round(scale, 6), store.shape, field_px=field_px)
+
+
+def batched_logits(
+    network: Callable[..., Tensor],
+    arrays: Sequence[np.ndarray],
+    size: int,
+    device: str,
+    bands: Sequence[int] | slice = slice(None),
+) -> np.ndarray:
+    """Logits of cutouts in memory, (N,) float64.
+
+    Parameters
+    ----------
+    network : in evaluation mode
+    arrays : images, noise, mask and band_present, (N, B, ...) each
+    size : cutouts the network takes at once
+    bands : for each band of the network, its place in the arrays
+    """
+    parts = []
+    with torch.inference_mode():
+        for start in range(0, len(arrays[0]), size):
+            rows = slice(start, start + size)
+            taken = (np.ascontiguousarray(values[rows][:, bands]) for values in arrays)
+            inputs = (torch.from_numpy(values).to(device) for values in taken)
+            parts.append(network(*inputs).double().cpu().numpy())
+    return np.concatenate(parts)
 
 
 def store_inputs(

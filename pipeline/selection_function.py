@@ -22,6 +22,7 @@ from equilens.pipeline.evaluation import DEFAULT_FPR, fpr_threshold, scored_trut
 from equilens.pipeline.provenance import provenance, write_atomic, write_json_atomic
 from equilens.pipeline.report.selection_section import selection_picture
 from equilens.pipeline.scores import ScoreStore
+from equilens.pipeline.simulation.conditions import magnitude
 from equilens.pipeline.stores import CutoutStore
 
 DEFAULT_SCALES = {
@@ -33,7 +34,6 @@ DEFAULT_SCALES = {
 }
 PAIR = ("einstein_radius_arcsec", "arc_snr")
 LEAST_KNOWN = 0.9
-AB_MAGNITUDE_OF_ONE_NJY = 31.4
 
 
 def measure_selection(
@@ -156,7 +156,7 @@ def depth_mag(noise_njy: np.ndarray, fwhm_arcsec: np.ndarray, scale_arcsec: np.n
     """
     width = fwhm_arcsec / math.sqrt(8 * math.log(2)) / scale_arcsec
     flux = 5 * noise_njy * np.sqrt(4 * math.pi) * width
-    return AB_MAGNITUDE_OF_ONE_NJY - 2.5 * np.log10(flux)
+    return magnitude(flux)
 
 
 def chosen_scales(

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 
 from equilens.pipeline.cutouts import CutoutBatch
 from equilens.pipeline.errors import DomainError, ScoringError, StoreError
 from equilens.pipeline.guard import LARGEST_SCALE_ERROR
-from equilens.pipeline.networks import Network, NetworkRef, describe_network, ready_network
+from equilens.pipeline.network_inputs import batched_logits
+from equilens.pipeline.networks import NetworkRef, describe_network, ready_network
 from equilens.pipeline.provenance import fingerprint, write_atomic, write_json_atomic
 from equilens.pipeline.scores import differences
 from equilens.pipeline.simulation.simulate import simulate_batch
@@ -135,9 +135,9 @@ def score_simulated(
             batch = simulate_batch(
                 survey, PART, seed, lens_fraction=lens_fraction, first=k * PART, device=device
             )
-            write_part(
-                part_file(out, k), batch, batch_logits(scorer, batch, bands, batch_size, device)
-            )
+            pixels = (batch.images, batch.noise_njy, batch.mask, batch.band_present)
+            logits = batched_logits(scorer, pixels, batch_size, device, list(bands))
+            write_part(part_file(out, k), batch, logits)
         if progress is not None:
             progress(min(PART, n - k * PART))
     return SimulatedScores(out)
@@ -165,27 +165,6 @@ def bands_for(survey: Survey, network: NetworkRef) -> tuple[int, ...]:
             f'{survey.pixel_scale_arcsec:g}": choose the survey that the network is for'
         )
     return tuple(there.index(band) for band in wanted)
-
-
-def batch_logits(
-    network: Network, batch: CutoutBatch, bands: tuple[int, ...], size: int, device: str
-) -> np.ndarray:
-    """(N,) float64 logits of cutouts in memory.
-
-    Parameters
-    ----------
-    bands : for each band of the network, its place in the batch
-    size : cutouts the network takes at once
-    """
-    index, parts = list(bands), []
-    arrays = (batch.images, batch.noise_njy, batch.mask, batch.band_present)
-    with torch.inference_mode():
-        for start in range(0, len(batch.ids), size):
-            rows = slice(start, start + size)
-            taken = (np.ascontiguousarray(values[rows][:, index]) for values in arrays)
-            inputs = (torch.from_numpy(values).to(device) for values in taken)
-            parts.append(network(*inputs).double().cpu().numpy())
-    return np.concatenate(parts)
 
 
 def write_part(path: Path, batch: CutoutBatch, logits: np.ndarray) -> None:

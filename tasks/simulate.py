@@ -32,6 +32,7 @@ class SimulateTask(ProductTask):
             "n_objects": self.n_objects,
             "config.seed": self.seed,
             "config.lens_fraction": self.lens_fraction,
+            "config.simulated": True,
         }
         return ManifestTarget(self.out, "cutouts", expected)
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
 
+import numpy as np
 from numpy.typing import NDArray
 
 from equilens.pipeline.simulation.errors import SimulationError
@@ -290,7 +291,12 @@ def flux_njy(mag: _Number) -> _Number:
     return 10 ** (-0.4 * (mag - AB_MAGNITUDE_OF_ONE_NJY))
 
 
+def magnitude(flux_njy: _Number) -> _Number:
+    """Return the AB magnitude of a flux in nJy, the inverse of `flux_njy`."""
+    return AB_MAGNITUDE_OF_ONE_NJY - 2.5 * np.log10(flux_njy)
+
+
 def aperture_magnitude(noise_njy: float, pixel_scale_arcsec: float, snr: float) -> float:
     """Return the AB magnitude that reaches `snr` in an aperture of one arcsec radius."""
     noise = noise_njy * math.sqrt(math.pi) / pixel_scale_arcsec
-    return AB_MAGNITUDE_OF_ONE_NJY - 2.5 * math.log10(snr * noise)
+    return float(magnitude(snr * noise))

@@ -152,38 +152,84 @@ def draw_exposure(rng: np.random.Generator, setting: Setting) -> Exposure:
 def _draw_kernels(
     rng: np.random.Generator, setting: Setting, fwhm: NDArray, ellipticity: NDArray
 ) -> Tensor:
-    """Return PSF kernels (P, B, K, K) of the conditions' kind; fwhm (P, B) in arcsec."""
-    conditions, n_bands = setting.conditions, setting.n_bands
-    e1, e2 = to_tensor(ellipticity[0], setting), to_tensor(ellipticity[1], setting)
+    """Return PSF kernels (P, B, K, K) with slopes and wings that scatter; fwhm (P, B) in arcsec."""
+    if setting.psf_images:
+        return psf_kernels(setting, fwhm, ellipticity)
+    conditions = setting.conditions
+    beta = np.array(conditions.per_band("moffat_beta", setting.n_bands))
+    slopes = 1 + (beta - 1) * np.exp(rng.normal(0, conditions.psf_beta_scatter, fwhm.shape))
+    if not conditions.psf_wing_share:
+        return psf_kernels(setting, fwhm, ellipticity, slopes)
+    share = np.clip(conditions.psf_wing_share * rng.lognormal(0, 0.4, fwhm.shape), 0, 0.5)
+    return psf_kernels(setting, fwhm, ellipticity, slopes, share)
+
+
+def psf_kernels(
+    setting: Setting,
+    fwhm_arcsec: NDArray,
+    ellipticity: NDArray | None = None,
+    slopes: NDArray | None = None,
+    wing_share: NDArray | None = None,
+) -> Tensor:
+    """PSF kernels of the conditions' kind: a given image, or a Moffat core with its wing.
+
+    Parameters
+    ----------
+    fwhm_arcsec : (P, B)
+    ellipticity : (2, P, B), round if not given
+    slopes : (P, B) Moffat β, the conditions' if not given; of no use to a given image
+    wing_share : (P, B) share of the light in the wing, the conditions' if not given
+
+    Returns
+    -------
+    (P, B, K, K) Tensor
+    """
+    conditions, size, shape = setting.conditions, setting.kernel_size, fwhm_arcsec.shape
+    e1, e2 = to_tensor(np.zeros((2, *shape)) if ellipticity is None else ellipticity, setting)
     if setting.psf_images:
         typical = np.array([band.psf_fwhm_arcsec for band in setting.survey.bands])
-        stretch = to_tensor(fwhm / typical, setting)
-        size = setting.kernel_size
+        stretch = to_tensor(fwhm_arcsec / typical, setting)
         bands = [
             stretched_kernels(image, stretch[:, b], (e1[:, b], e2[:, b]), size)
             for b, image in enumerate(setting.psf_images)
         ]
         return torch.stack(bands, dim=1)
-    beta = np.array(conditions.per_band("moffat_beta", n_bands))
-    slopes = 1 + (beta - 1) * np.exp(rng.normal(0, conditions.psf_beta_scatter, fwhm.shape))
-    pixels = to_tensor(fwhm / setting.grid.pixel_scale, setting)
-    core = psf_kernel(pixels, e1, e2, setting.kernel_size, to_tensor(slopes, setting))
+    if slopes is None:
+        beta = np.array(conditions.per_band("moffat_beta", setting.n_bands))
+        slopes = np.broadcast_to(beta, shape)
+    pixels = to_tensor(fwhm_arcsec / setting.grid.pixel_scale, setting)
+    core = psf_kernel(pixels, e1, e2, size, to_tensor(slopes, setting))
     if not conditions.psf_wing_share:
         return core
-    wide = psf_kernel(conditions.psf_wing_width * pixels, e1, e2, setting.kernel_size)
-    share = np.clip(conditions.psf_wing_share * rng.lognormal(0, 0.4, fwhm.shape), 0, 0.5)
-    return core_and_wing(core, wide, to_tensor(share, setting))
+    if wing_share is None:
+        wing_share = np.full(shape, conditions.psf_wing_share)
+    wing = psf_kernel(conditions.psf_wing_width * pixels, e1, e2, size)
+    return core_and_wing(core, wing, to_tensor(wing_share, setting))
 
 
 def observe(setting: Setting, scene: Tensor, exposure: Exposure, rows: NDArray) -> Tensor:
     """Return scenes (n, B, G, G) of the chunk's `rows` convolved and cropped to the cutout."""
-    psf = torch.from_numpy(rows // OBJECTS_A_PSF).to(setting.device)
+    return observe_with(setting, scene, exposure.transfer, rows // OBJECTS_A_PSF)
+
+
+def observe_with(setting: Setting, scene: Tensor, transfer: Tensor, which: NDArray) -> Tensor:
+    """Convolve scenes (n, B, G, G) with `transfer[which]`, `which` (n,) int, and crop them."""
+    psf = torch.from_numpy(which).to(setting.device)
     observed = scene.new_empty((len(scene), setting.n_bands, *setting.survey.shape))
     for start in range(0, len(scene), _CONVOLVED_AT_ONCE):
         part = slice(start, start + _CONVOLVED_AT_ONCE)
-        image = convolve(scene[part], exposure.transfer[psf[part]], setting.transform_size)
+        image = convolve(scene[part], transfer[psf[part]], setting.transform_size)
         observed[part] = setting.crop(image)
     return observed
+
+
+def white_noise(setting: Setting, noise_njy: NDArray) -> Tensor:
+    """Noise (n, B) before it is correlated: what `noise_njy` of the pixels takes to make."""
+    noise, conditions = to_tensor(noise_njy, setting), setting.conditions
+    if not conditions.noise_of_pixel:
+        return noise
+    correlation = conditions.per_band("noise_correlation_pixels", setting.n_bands)
+    return noise / noise.new_tensor([pixel_scatter_ratio(width) for width in correlation])
 
 
 def add_exposure_noise(
@@ -195,10 +241,8 @@ def add_exposure_noise(
 ) -> None:
     """Add noise, a residual sky and unmasked defects to images (CHUNK, B, ny, nx) in place."""
     conditions = setting.conditions
-    noise = to_tensor(exposure.noise_njy, setting)
+    noise = white_noise(setting, exposure.noise_njy)
     correlation = conditions.per_band("noise_correlation_pixels", setting.n_bands)
-    if conditions.noise_of_pixel:
-        noise = noise / noise.new_tensor([pixel_scatter_ratio(w) for w in correlation])
     gain = electrons_per_njy(noise, setting.grid.pixel_scale, conditions)
     add_noise(images, noise, gain, correlation, generator)
     add_residual_sky(rng, images, exposure.noise_njy, conditions)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from equilens.pipeline.cutouts import CutoutBatch
 from equilens.pipeline.quarantine import count_by_rule, write_quarantine
 from equilens.pipeline.selection_function import depth_mag
-from equilens.pipeline.simulation.conditions import AB_MAGNITUDE_OF_ONE_NJY, survey_conditions
+from equilens.pipeline.simulation.conditions import magnitude, survey_conditions
 from equilens.pipeline.simulation.errors import SimulationError
 from equilens.pipeline.simulation.exposure import Setting, prepare
 from equilens.pipeline.simulation.injection_backgrounds import (
@@ -230,7 +230,7 @@ class Injection:
         """Columns that say where the background comes from, and how it was moved."""
         first = self.backgrounds.first_band_njy[who]
         with np.errstate(invalid="ignore", divide="ignore"):
-            mag = AB_MAGNITUDE_OF_ONE_NJY - 2.5 * np.log10(np.where(first > 0, first, np.nan))
+            mag = magnitude(np.where(first > 0, first, np.nan))
         band = self.setting.detection
         fwhm, noise = real.psf_fwhm_arcsec[:, band], real.noise_njy[:, band]
         return {
@@ -267,7 +267,7 @@ def _truth(
         above = (light[:, 0] > batch.noise_njy[rows, 0, None, None]).sum(axis=(1, 2))
     band = setting.detection
     flux = light.sum(axis=(2, 3), dtype=np.float64)
-    mags = AB_MAGNITUDE_OF_ONE_NJY - 2.5 * np.log10(pasted.unlensed_njy)
+    mags = magnitude(pasted.unlensed_njy)
     bluest, reddest = (
         pick([box[0] for box in setting.boxes_nm]) for pick in (np.argmin, np.argmax)
     )

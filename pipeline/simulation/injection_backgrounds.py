@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from equilens.pipeline.cutouts import CutoutBatch
 from equilens.pipeline.quarantine import QuarantineRow, Rule, count_by_rule
-from equilens.pipeline.simulation.conditions import AB_MAGNITUDE_OF_ONE_NJY
+from equilens.pipeline.simulation.conditions import magnitude
 from equilens.pipeline.simulation.errors import SimulationError
 from equilens.pipeline.simulation.exposure import Setting
 from equilens.pipeline.simulation.injection_deflectors import DeflectorPool
@@ -63,7 +63,7 @@ class Backgrounds:
     @property
     def mag(self) -> NDArray[np.float64]:
         """AB magnitudes in the detection band, (P,)."""
-        return AB_MAGNITUDE_OF_ONE_NJY - 2.5 * np.log10(self.light.flux)
+        return magnitude(self.light.flux)
 
 
 def blocks(n_objects: int) -> Iterator[tuple[int, slice]]:
@@ -137,7 +137,7 @@ def _faults(
     known = ((batch.noise_njy > 0) & (batch.psf_fwhm_arcsec > 0)) | ~present
     hidden, centre = _hidden_share(batch.mask[:, band] | ~present[:, band, None, None])
     snr = np.nan_to_num(light.snr)
-    mag = AB_MAGNITUDE_OF_ONE_NJY - 2.5 * np.log10(np.where(snr > 0, light.flux, 1.0))
+    mag = magnitude(np.where(snr > 0, light.flux, 1.0))
     area = light.area_over_psf(batch.psf_fwhm_arcsec[:, band] / scale)
     limit = f"the faintest lens is {pool.mag_limit:.1f}"
     checks: tuple[tuple[Rule, NDArray, Callable[[int], str]], ...] = (

@@ -7,21 +7,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from equilens.pipeline.simulation.exposure import Setting, to_tensor
-from equilens.pipeline.simulation.noise import (
-    add_noise,
-    electrons_per_njy,
-    pixel_scatter_ratio,
+from equilens.pipeline.simulation.exposure import (
+    Setting,
+    observe_with,
+    psf_kernels,
+    white_noise,
 )
-from equilens.pipeline.simulation.psf import (
-    convolve,
-    core_and_wing,
-    psf_kernel,
-    transfer_function,
-)
-from equilens.pipeline.simulation.psf_images import stretched_kernels
-
-_AT_ONCE = 8
+from equilens.pipeline.simulation.noise import add_noise, electrons_per_njy
+from equilens.pipeline.simulation.psf import transfer_function
 
 
 def observe_through(setting: Setting, scene: Tensor, psf_fwhm_arcsec: NDArray) -> Tensor:
@@ -33,35 +26,8 @@ def observe_through(setting: Setting, scene: Tensor, psf_fwhm_arcsec: NDArray) -
     typical = np.array([band.psf_fwhm_arcsec for band in setting.survey.bands])
     fwhm = np.where(np.isfinite(psf_fwhm_arcsec), psf_fwhm_arcsec, typical)
     kinds, which = np.unique(fwhm, axis=0, return_inverse=True)
-    transfer = transfer_function(_round_kernels(setting, kinds), setting.transform_size)
-    psf = torch.from_numpy(which.reshape(-1))
-    observed = scene.new_empty((len(scene), setting.n_bands, *setting.survey.shape))
-    for start in range(0, len(scene), _AT_ONCE):
-        part = slice(start, start + _AT_ONCE)
-        image = convolve(scene[part], transfer[psf[part]], setting.transform_size)
-        observed[part] = setting.crop(image)
-    return observed
-
-
-def _round_kernels(setting: Setting, fwhm_arcsec: NDArray) -> Tensor:
-    """PSF kernels (P, B, K, K) of the conditions' kind and of these widths (P, B)."""
-    conditions, size = setting.conditions, setting.kernel_size
-    pixels = to_tensor(fwhm_arcsec / setting.grid.pixel_scale, setting)
-    none = torch.zeros_like(pixels)
-    if setting.psf_images:
-        typical = np.array([band.psf_fwhm_arcsec for band in setting.survey.bands])
-        stretch = to_tensor(fwhm_arcsec / typical, setting)
-        bands = [
-            stretched_kernels(image, stretch[:, b], (none[:, b], none[:, b]), size)
-            for b, image in enumerate(setting.psf_images)
-        ]
-        return torch.stack(bands, dim=1)
-    beta = torch.tensor(conditions.per_band("moffat_beta", setting.n_bands)).expand(pixels.shape)
-    core = psf_kernel(pixels, none, none, size, beta)
-    if not conditions.psf_wing_share:
-        return core
-    wing = psf_kernel(conditions.psf_wing_width * pixels, none, none, size)
-    return core_and_wing(core, wing, torch.full_like(pixels, conditions.psf_wing_share))
+    transfer = transfer_function(psf_kernels(setting, kinds), setting.transform_size)
+    return observe_with(setting, scene, transfer, which.reshape(-1))
 
 
 def photon_noise(
@@ -73,10 +39,8 @@ def photon_noise(
     survey's sky.
     """
     conditions = setting.conditions
-    noise = to_tensor(np.nan_to_num(noise_njy, nan=1.0), setting)
+    noise = white_noise(setting, np.nan_to_num(noise_njy, nan=1.0))
     correlation = conditions.per_band("noise_correlation_pixels", setting.n_bands)
-    if conditions.noise_of_pixel:
-        noise = noise / noise.new_tensor([pixel_scatter_ratio(width) for width in correlation])
     gain = electrons_per_njy(noise, setting.grid.pixel_scale, conditions)
     noisy = light.clone()
     add_noise(noisy, torch.zeros_like(noise), gain, correlation, generator)

@@ -10,7 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from equilens.pipeline.simulation.arcs import ClumpySource
-from equilens.pipeline.simulation.conditions import ISOTHERMAL, SurveyConditions, flux_njy
+from equilens.pipeline.simulation.conditions import (
+    ISOTHERMAL,
+    SurveyConditions,
+    flux_njy,
+    magnitude,
+)
 from equilens.pipeline.simulation.lensing import LensModel, cut_position
 from equilens.pipeline.simulation.populations import draw_source_mag
 from equilens.pipeline.simulation.scenes import Centrals
@@ -140,7 +145,7 @@ def source_mags(
     if conditions.arc_snr_min <= 0:
         return draw_source_mag(rng, np.full(n, np.inf), conditions, brighter)
     needed_njy = conditions.arc_snr_min / np.maximum(snr_of_one_njy, 1e-9)
-    return draw_source_mag(rng, 31.4 - 2.5 * np.log10(needed_njy), conditions, brighter)
+    return draw_source_mag(rng, magnitude(needed_njy), conditions, brighter)
 
 
 def source_flux(mag: NDArray) -> Tensor:

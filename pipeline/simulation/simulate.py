@@ -46,9 +46,7 @@ from equilens.pipeline.simulation.lensed import (
     source_mags,
     total_snr,
 )
-from equilens.pipeline.simulation.noise import (
-    draw_masks,
-)
+from equilens.pipeline.simulation.noise import draw_masks
 from equilens.pipeline.simulation.scenes import Centrals
 from equilens.pipeline.simulation.seds import band_ratios
 from equilens.pipeline.simulation.truth import (

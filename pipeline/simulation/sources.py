@@ -9,6 +9,7 @@ from torch import Tensor
 
 from equilens.pipeline.simulation.arcs import ClumpySource
 from equilens.pipeline.simulation.conditions import SurveyConditions
+from equilens.pipeline.simulation.scenes import sky_offset
 from equilens.pipeline.simulation.seds import band_ratios
 
 KINDS = ("smooth", "clumpy", "double", "spiral", "quasar")
@@ -83,8 +84,7 @@ def _along_two_arms(
     arm = np.pi * (np.arange(shape[1]) % 2)
     pitch, hand = rng.uniform(0.8, 2.5, (shape[0], 1)), rng.choice([-1, 1], (shape[0], 1))
     azimuth = arm + hand * pitch * np.log(r) + rng.uniform(0, 2 * np.pi, (shape[0], 1))
-    u, v = r * np.cos(azimuth) / np.sqrt(ratio), r * np.sin(azimuth) * np.sqrt(ratio)
-    return np.cos(angle) * u - np.sin(angle) * v, np.sin(angle) * u + np.cos(angle) * v
+    return sky_offset(r, azimuth, ratio, angle)
 
 
 def source_ratios(

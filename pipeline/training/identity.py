@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from equilens.models.checkpoint import load_checkpoint
 from equilens.models.committee import RULE
 from equilens.models.inputs import InputSpec
+from equilens.pipeline.network_inputs import store_spec
 from equilens.pipeline.training.config import TrainConfig
 from equilens.pipeline.training.data import TrainingSet
 from equilens.pipeline.training.transfer import WarmStart
@@ -65,13 +64,6 @@ def _settings(config: TrainConfig) -> dict[str, Any]:
     return settings
 
 
-def store_input_spec(data: TrainingSet, field_px: int | None) -> InputSpec:
-    """What a network for these cutouts takes in."""
-    store = data.first
-    scale = float(np.median(data.tables[0]["pixel_scale_arcsec"].to_numpy()))
-    return InputSpec(store.band_names, round(scale, 6), store.shape, field_px=field_px)
-
-
 def differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
     """What tells two identities apart, in words; of nested values only what differs."""
     texts = []
@@ -97,7 +89,7 @@ def other_training(
 ) -> list[str]:
     """How finished weights differ from those that `train` would make; nothing where they do not."""
     data = TrainingSet.of(stores, config)
-    spec = store_input_spec(data, field_px)
+    spec = store_spec(data.first, field_px)
     wanted = training_identity(data, architecture, spec, config, start)
     if members > 1:
         wanted[COMMITTEE] = {"members": members, "rule": RULE}

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from equilens.models.networks import build_finder
+from equilens.pipeline.network_inputs import store_spec
 from equilens.pipeline.training.card import training_card, write_products
 from equilens.pipeline.training.config import TrainConfig
 from equilens.pipeline.training.data import TrainingSet
-from equilens.pipeline.training.identity import store_input_spec, training_identity
+from equilens.pipeline.training.identity import training_identity
 from equilens.pipeline.training.machine import termination, torch_settings
 from equilens.pipeline.training.run import Progress, Run
 from equilens.pipeline.training.state import STATE, TrainingState
@@ -82,7 +83,7 @@ def train(
     """
     config, out = config or TrainConfig(), Path(out)
     data = TrainingSet.of(stores, config)
-    spec = store_input_spec(data, field_px)
+    spec = store_spec(data.first, field_px)
     finder = build_finder(architecture, spec, config.seed)
     inherited, bands = None, generic_bands(data.first.survey_name, spec.bands)
     if start is not None:

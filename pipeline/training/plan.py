@@ -13,6 +13,21 @@ from equilens.pipeline.training.data import Shard, TrainingSet, joined
 from equilens.pipeline.training.mining import Hardness
 
 
+class _KeptPool:
+    """The pool read last: a set of one pool is read once."""
+
+    def __init__(self) -> None:
+        self._shards: list[Shard] = []
+        self._examples: Examples | None = None
+
+    def load(self, pool: list[Shard]) -> Examples:
+        if self._examples is None or [id(s) for s in pool] != [id(s) for s in self._shards]:
+            self._examples = None  # let the old pool go before the new one is read
+            self._examples = joined([shard.load(held_out=False) for shard in pool])
+            self._shards = pool
+        return self._examples
+
+
 @dataclass(frozen=True)
 class Curriculum:
     """Bright arcs first: a network that has never seen an arc does not find the faint ones.
@@ -45,7 +60,7 @@ class BatchPlan:
     batch_size: int
     pool_shards: int
     curriculum: Curriculum = Curriculum()
-    kept: _KeptPool = field(default_factory=lambda: _KeptPool(), compare=False, repr=False)
+    kept: _KeptPool = field(default_factory=_KeptPool, compare=False, repr=False)
 
     def batches(self, how: Augmentation, start: int = 0) -> Iterator[Examples]:
         """Augmented batches from step `start` on; endless."""
@@ -122,18 +137,3 @@ class BatchPlan:
 def _joined_facts(pool: list[Shard], name: str) -> np.ndarray:
     """A fact of all training objects of a pool."""
     return np.concatenate([getattr(shard, name)[~shard.held_out] for shard in pool])
-
-
-class _KeptPool:
-    """The pool read last: a set of one pool is read once."""
-
-    def __init__(self) -> None:
-        self._shards: list[Shard] = []
-        self._examples: Examples | None = None
-
-    def load(self, pool: list[Shard]) -> Examples:
-        if self._examples is None or [id(s) for s in pool] != [id(s) for s in self._shards]:
-            self._examples = None  # let the old pool go before the new one is read
-            self._examples = joined([shard.load(held_out=False) for shard in pool])
-            self._shards = pool
-        return self._examples

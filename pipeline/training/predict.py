@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from equilens.pipeline.network_inputs import batched_logits
 from equilens.pipeline.training.augmentation import Examples
 
 
@@ -22,11 +23,5 @@ def network_inputs(
 
 def predict(finder: nn.Module, batch: Examples, batch_size: int, device: str) -> np.ndarray:
     """Logits of a network in evaluation mode, (N,) float64."""
-    finder.eval()
-    parts = []
-    with torch.inference_mode():
-        for start in range(0, len(batch), batch_size):
-            index = np.arange(start, min(start + batch_size, len(batch)))
-            logits = finder(*network_inputs(batch.take(index), device))
-            parts.append(logits.double().cpu().numpy())
-    return np.concatenate(parts)
+    arrays = (batch.images, batch.noise, batch.mask, batch.band_present)
+    return batched_logits(finder.eval(), arrays, batch_size, device)

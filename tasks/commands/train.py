@@ -218,8 +218,10 @@ def settings_of(args: argparse.Namespace, max_missing_bands: int) -> dict[str, A
     for name in _SETTINGS:
         if getattr(args, name) is not None:
             settings[name] = getattr(args, name)
-    for group, name in (("mining", "share"), ("stopping", "patience")):
-        value = args.mining if group == "mining" else args.patience
+    for group, name, value in (
+        ("mining", "share", args.mining),
+        ("stopping", "patience", args.patience),
+    ):
         if value is not None:
             settings[group] = {**settings.get(group, {}), name: value}
     settings |= {name: getattr(args, name) for name in ("threads", "device", "precision")}

@@ -44,6 +44,15 @@ def test_a_store_with_truth_and_parents(background, tmp_path, equilens_json, equ
     assert "injected 48 objects of bologna-space" in printed
 
 
+def test_an_injected_store_is_not_taken_for_a_simulated_one(background, tmp_path, equilens):
+    """Both keep seed, share of lenses and number of objects."""
+    out = tmp_path / "out.zarr"
+    assert equilens(*words(background, out, "--seed", "2"))[0] == 0
+    same = ("--survey", "bologna-space", "-n", "48", "--seed", "2", "--lens-fraction", "0.5")
+    code, _, err = equilens("simulate", *same, "--out", out)
+    assert (code, "--replace" in err) == (1, True)
+
+
 def test_a_split_holds_over_two_commands(background, tmp_path, equilens_json):
     used = []
     for side in ("training", "held-out"):

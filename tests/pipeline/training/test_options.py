@@ -12,6 +12,7 @@ import torch
 
 from equilens.models.checkpoint import load_checkpoint
 from equilens.pipeline.errors import TrainingError
+from equilens.pipeline.network_inputs import store_spec
 from equilens.pipeline.networks import describe_network
 from equilens.pipeline.scores import ScoreStore
 from equilens.pipeline.scoring import score
@@ -28,7 +29,7 @@ from equilens.pipeline.training import (
 )
 from equilens.pipeline.training.augmentation import PRESETS
 from equilens.pipeline.training.data import TrainingSet
-from equilens.pipeline.training.identity import store_input_spec, training_identity
+from equilens.pipeline.training.identity import training_identity
 from equilens.pipeline.training.machine import autocast, memory_format, mixed_precision
 from equilens.pipeline.training.state import STATE
 from equilens.pipeline.training.stopping import Best
@@ -69,7 +70,7 @@ def test_a_configuration_survives_being_written():
 
 def test_what_is_off_is_no_part_of_the_identity(store):
     data = TrainingSet.of([store], SHORT)
-    spec = store_input_spec(data, None)
+    spec = store_spec(data.first)
     plain = training_identity(data, "d4-resnet-nano", spec, SHORT)["config"]
     assert not {"loss", "tail", "mining", "stopping", "bootstrap", "precision"} & set(plain)
     assert "max_scale" not in plain["augmentation"]

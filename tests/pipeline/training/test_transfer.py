@@ -10,10 +10,10 @@ from equilens.models.inputs import InputSpec
 from equilens.models.networks import build_finder
 from equilens.models.testing import random_inputs
 from equilens.pipeline.errors import TrainingError
+from equilens.pipeline.network_inputs import store_spec
 from equilens.pipeline.toy import toy_cutouts, write_toy_store
 from equilens.pipeline.training import TrainConfig, WarmStart, other_training, train
 from equilens.pipeline.training.data import TrainingSet
-from equilens.pipeline.training.identity import store_input_spec
 from equilens.pipeline.training.transfer import blend_with_base, channel_bands, inherit
 
 SHORT = TrainConfig(images_seen=48, batch_size=24, validation_fraction=0.3, validations=1)
@@ -107,7 +107,7 @@ def store(tmp_path_factory):
 
 def new_of(store):
     data = TrainingSet.of([store], SHORT)
-    return build_finder("d4-resnet-nano", store_input_spec(data, None))
+    return build_finder("d4-resnet-nano", store_spec(data.first))
 
 
 @pytest.mark.parametrize("freeze", ["none", "stages"])
