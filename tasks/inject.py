@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from equilens.pipeline.simulation.injection import inject_store
-from equilens.pipeline.simulation.injection_parents import ParentSplit
-from equilens.pipeline.simulation.injection_plan import InjectionPlan
+from equilens.pipeline.injection.inject import inject_store
+from equilens.pipeline.injection.parents import ParentSplit
+from equilens.pipeline.injection.plan import InjectionPlan
 from equilens.pipeline.stores import CutoutStore
 from equilens.pipeline.surveys.registry import get_survey
 from equilens.tasks.engine import ObjectParameter, ProductTask, luigi

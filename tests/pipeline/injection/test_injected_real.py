@@ -8,12 +8,12 @@ import pytest
 from scipy.stats import ks_2samp
 
 from equilens.pipeline.ingest import ingest
+from equilens.pipeline.injection.inject import inject_store
+from equilens.pipeline.injection.moves import Moves, move_cutouts
+from equilens.pipeline.injection.parents import refuse_shared_parents, shares_parents
+from equilens.pipeline.injection.plan import InjectionPlan
 from equilens.pipeline.quarantine import read_quarantine
 from equilens.pipeline.simulation.errors import SimulationError
-from equilens.pipeline.simulation.injection import inject_store
-from equilens.pipeline.simulation.injection_moves import Moves, move_cutouts
-from equilens.pipeline.simulation.injection_parents import refuse_shared_parents, shares_parents
-from equilens.pipeline.simulation.injection_plan import InjectionPlan
 from equilens.pipeline.stores import CutoutStore
 from equilens.pipeline.surveys.registry import get_survey
 

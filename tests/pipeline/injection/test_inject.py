@@ -12,19 +12,19 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import roc_auc_score
 
 from equilens.pipeline.cutouts import CutoutBatch
+from equilens.pipeline.injection.backgrounds import find_backgrounds
+from equilens.pipeline.injection.deflectors import DeflectorPool, centrals_of
+from equilens.pipeline.injection.exposure import photon_noise
+from equilens.pipeline.injection.inject import INJECTION_COLUMNS, add_light, inject_store
+from equilens.pipeline.injection.light import CentralLight
+from equilens.pipeline.injection.moves import Moves, move_cutouts
+from equilens.pipeline.injection.parents import used_parents
+from equilens.pipeline.injection.plan import InjectionPlan, ParentSplit, Schedule
+from equilens.pipeline.injection.sources import draw_chunk, paste_sources
 from equilens.pipeline.quarantine import read_quarantine
 from equilens.pipeline.simulation.conditions import SurveyConditions
 from equilens.pipeline.simulation.errors import SimulationError
 from equilens.pipeline.simulation.exposure import prepare
-from equilens.pipeline.simulation.injection import INJECTION_COLUMNS, add_light, inject_store
-from equilens.pipeline.simulation.injection_backgrounds import find_backgrounds
-from equilens.pipeline.simulation.injection_deflectors import DeflectorPool, centrals_of
-from equilens.pipeline.simulation.injection_exposure import photon_noise
-from equilens.pipeline.simulation.injection_light import CentralLight
-from equilens.pipeline.simulation.injection_moves import Moves, move_cutouts
-from equilens.pipeline.simulation.injection_parents import used_parents
-from equilens.pipeline.simulation.injection_plan import InjectionPlan, ParentSplit, Schedule
-from equilens.pipeline.simulation.injection_sources import draw_chunk, paste_sources
 from equilens.pipeline.simulation.lensing import magnification, ray_shoot
 from equilens.pipeline.simulation.truth import TRUTH_COLUMNS
 from equilens.pipeline.store_writer import CutoutWriter

@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from equilens.catalogs.lenscat import load_lenscat
-from equilens.pipeline.simulation.errors import SimulationError
-from equilens.pipeline.simulation.injection_parents import (
+from equilens.pipeline.injection.parents import (
     PARENTS_FILE,
     ParentSplit,
     known_lens_rows,
@@ -20,6 +19,7 @@ from equilens.pipeline.simulation.injection_parents import (
     used_parents,
     write_parents,
 )
+from equilens.pipeline.simulation.errors import SimulationError
 from equilens.pipeline.toy import toy_cutouts, write_toy_store
 
 

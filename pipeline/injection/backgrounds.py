@@ -9,21 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equilens.pipeline.cutouts import CutoutBatch
-from equilens.pipeline.quarantine import QuarantineRow, Rule, count_by_rule
-from equilens.pipeline.simulation.conditions import magnitude
-from equilens.pipeline.simulation.errors import SimulationError
-from equilens.pipeline.simulation.exposure import Setting
-from equilens.pipeline.simulation.injection_deflectors import DeflectorPool
-from equilens.pipeline.simulation.injection_light import (
+from equilens.pipeline.injection.deflectors import DeflectorPool
+from equilens.pipeline.injection.light import (
     CentralLight,
     aperture_flux,
     measure_centrals,
 )
-from equilens.pipeline.simulation.injection_parents import (
+from equilens.pipeline.injection.parents import (
     known_lens_rows,
     parent_frames,
 )
-from equilens.pipeline.simulation.injection_plan import InjectionPlan
+from equilens.pipeline.injection.plan import InjectionPlan
+from equilens.pipeline.quarantine import QuarantineRow, Rule, count_by_rule
+from equilens.pipeline.simulation.conditions import magnitude
+from equilens.pipeline.simulation.errors import SimulationError
+from equilens.pipeline.simulation.exposure import Setting
 from equilens.pipeline.stores import CutoutStore
 
 BLOCK = 256  # cutouts in memory at once

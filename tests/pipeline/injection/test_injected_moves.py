@@ -5,7 +5,7 @@ import pytest
 from astropy.io.fits import Header
 from astropy.wcs import WCS
 
-from equilens.pipeline.simulation.injection_moves import Moves, draw_moves, move_cutouts, moved_wcs
+from equilens.pipeline.injection.moves import Moves, draw_moves, move_cutouts, moved_wcs
 from equilens.pipeline.simulation.truth import tan_header
 from equilens.pipeline.toy import toy_cutouts
 

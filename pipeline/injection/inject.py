@@ -20,26 +20,26 @@ import torch
 from numpy.typing import NDArray
 
 from equilens.pipeline.cutouts import CutoutBatch
+from equilens.pipeline.injection.backgrounds import (
+    Backgrounds,
+    blocks,
+    find_backgrounds,
+)
+from equilens.pipeline.injection.deflectors import DeflectorPool, centrals_of
+from equilens.pipeline.injection.exposure import photon_noise
+from equilens.pipeline.injection.moves import Moves, draw_moves, move_cutouts
+from equilens.pipeline.injection.parents import PARENTS_FILE, lens_checks, write_parents
+from equilens.pipeline.injection.plan import InjectionPlan, Schedule
+from equilens.pipeline.injection.sources import (
+    LENS,
+    PastedLight,
+    paste_sources,
+)
 from equilens.pipeline.quarantine import count_by_rule, write_quarantine
 from equilens.pipeline.selection_function import depth_mag
 from equilens.pipeline.simulation.conditions import magnitude, survey_conditions
 from equilens.pipeline.simulation.errors import SimulationError
 from equilens.pipeline.simulation.exposure import Setting, prepare
-from equilens.pipeline.simulation.injection_backgrounds import (
-    Backgrounds,
-    blocks,
-    find_backgrounds,
-)
-from equilens.pipeline.simulation.injection_deflectors import DeflectorPool, centrals_of
-from equilens.pipeline.simulation.injection_exposure import photon_noise
-from equilens.pipeline.simulation.injection_moves import Moves, draw_moves, move_cutouts
-from equilens.pipeline.simulation.injection_parents import PARENTS_FILE, lens_checks, write_parents
-from equilens.pipeline.simulation.injection_plan import InjectionPlan, Schedule
-from equilens.pipeline.simulation.injection_sources import (
-    LENS,
-    PastedLight,
-    paste_sources,
-)
 from equilens.pipeline.simulation.scenes import Centrals
 from equilens.pipeline.simulation.truth import truth_table, write_truth_table
 from equilens.pipeline.store_writer import CutoutWriter

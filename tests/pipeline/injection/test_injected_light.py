@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from equilens.pipeline.simulation.injection_light import (
+from equilens.pipeline.injection.light import (
     FWHM_OF_SIGMA,
     CentralLight,
     measure_centrals,
 )
-from equilens.pipeline.simulation.injection_moves import Moves, move_cutouts
+from equilens.pipeline.injection.moves import Moves, move_cutouts
 from equilens.pipeline.toy import toy_cutouts
 
 SIDE, SCALE = 61, 0.1

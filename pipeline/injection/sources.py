@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from equilens.pipeline.injection.exposure import observe_through
 from equilens.pipeline.simulation.arcs import ClumpySource, render_arcs
 from equilens.pipeline.simulation.conditions import SurveyConditions, flux_njy
 from equilens.pipeline.simulation.exposure import Setting, to_tensor
-from equilens.pipeline.simulation.injection_exposure import observe_through
 from equilens.pipeline.simulation.lensed import (
     LensedSystems,
     draw_systems,

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from equilens.pipeline.injection.parents import ParentSplit
+from equilens.pipeline.injection.sources import ALIGNMENT, LENS, PROJECTION, REAL
 from equilens.pipeline.provenance import fingerprint, sha256_file
 from equilens.pipeline.simulation.errors import SimulationError
 from equilens.pipeline.simulation.exposure import CHUNK
-from equilens.pipeline.simulation.injection_parents import ParentSplit
-from equilens.pipeline.simulation.injection_sources import ALIGNMENT, LENS, PROJECTION, REAL
 
 _ALIGNED_SHARE = 0.4  # of the non-lenses with pasted light
 _GOLDEN = (math.sqrt(5) - 1) / 2

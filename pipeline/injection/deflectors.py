@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from equilens.pipeline.injection.light import CentralLight
 from equilens.pipeline.simulation.exposure import Setting
-from equilens.pipeline.simulation.injection_light import CentralLight
 from equilens.pipeline.simulation.populations import Galaxies, draw_galaxies
 from equilens.pipeline.simulation.scenes import Centrals
 

@@ -1,0 +1,1 @@
+"""Simulated arcs in real cutouts, for training and for injection and recovery."""

@@ -1,0 +1,1 @@
+"""Mass maps and halo peaks from shear: filters, the network, and how both are judged."""

@@ -1,0 +1,1 @@
+"""Simulated full skies: matter shells, haloes, shear as a survey measures it, and the truth."""
