@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from equilens.catalogs.truth import read_truth
 from equilens.pipeline.errors import EvaluationError
 from equilens.pipeline.evaluation import store_truth
 from equilens.pipeline.guard import DomainCheck, describe_outside
+from equilens.pipeline.injection.parents import refuse_shared_parents
 from equilens.pipeline.provenance import provenance, write_json_atomic
 from equilens.pipeline.scores import ScoreStore
 from equilens.pipeline.simulated_scores import SimulatedScores, is_simulated_scores
@@ -88,6 +89,7 @@ def rank_among(
     out: Path | str,
     *,
     labels: Path | str | None = None,
+    injected: Sequence[Path | str] = (),
     level: float = DEFAULT_LEVEL,
 ) -> dict[str, Any]:
     """Write each real object's rank as a table, and what it stands on as JSON beside it.
@@ -99,6 +101,7 @@ def rank_among(
     out : table, with a suffix of `equilens.catalogs.export`
     labels : key with IDs and ``is_lens`` of some or all of the objects: 0 makes a field object; by
         default a column ``is_lens`` of the cutouts, where they have one
+    injected : stores with pasted arcs that the network was trained on
     level : confidence of the intervals
 
     Returns
@@ -109,8 +112,12 @@ def rank_among(
     ------
     EvaluationError
         Two networks gave the scores, a label is of no object, or the table can not be written.
+    SimulationError
+        An object lies in a frame that was trained on with arcs pasted into it.
     """
     store = scores if isinstance(scores, ScoreStore) else ScoreStore(scores)
+    if injected:
+        refuse_shared_parents(CutoutStore(store.cutouts_path), injected)
     reference = among if isinstance(among, Reference) else read_reference(among)
     _check_network(store, reference)
     label_of = _labels(store, labels)
@@ -124,6 +131,7 @@ def rank_among(
         "network": store.manifest["network"],
         "scores_fingerprint": store.fingerprint,
         "nonlenses_fingerprint": reference.fingerprint,
+        "injected_fingerprints": [CutoutStore(path).fingerprint for path in injected],
         "provenance": provenance(),
     }
     Path(out).parent.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,7 @@ class RankTask(RemadeTask):
     scores = luigi.Parameter()
     among = luigi.Parameter()
     labels = luigi.OptionalParameter(default=None)
+    injected = luigi.ListParameter(default=())
     out = luigi.Parameter()
 
     def output(self) -> luigi.LocalTarget:
@@ -20,4 +21,4 @@ class RankTask(RemadeTask):
 
     def make(self) -> None:
         """Read, rank, write."""
-        rank_among(self.scores, self.among, self.out, labels=self.labels)
+        rank_among(self.scores, self.among, self.out, labels=self.labels, injected=self.injected)

@@ -44,6 +44,15 @@ def add(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -
         metavar="KEY",
         help="IDs and is_lens of real objects; 0 makes a field object. Default: the cutouts' own",
     )
+    parser.add_argument(
+        "--injected",
+        type=existing_path,
+        action="append",
+        default=[],
+        metavar="CUTOUTS.zarr",
+        help="of `equilens inject`, that the network was trained on: objects of its frames are "
+        "refused; may be repeated",
+    )
     parser.add_argument("--out", required=True, metavar="FILE", help=" ".join(SUFFIXES))
     parser.set_defaults(run=run_rank)
     _add_score_simulated(commands, common)
@@ -115,7 +124,13 @@ def run_rank(args: argparse.Namespace) -> Outcome:
     from equilens.tasks.rank import RankTask
 
     labels = str(args.labels) if args.labels else None
-    task = RankTask(scores=str(args.scores), among=str(args.among), labels=labels, out=args.out)
+    task = RankTask(
+        scores=str(args.scores),
+        among=str(args.among),
+        labels=labels,
+        injected=[str(path) for path in args.injected],
+        out=args.out,
+    )
     run_tasks([task])
     beside, table = Path(args.out).with_suffix(".json"), read_catalog(args.out)
     facts = json.loads(beside.read_text())

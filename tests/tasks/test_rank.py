@@ -116,3 +116,14 @@ def test_objects_out_of_the_domain_are_marked(made, streamed, equilens_json, tmp
     assert facts["n_out_of_domain"] == 24
     told = read_catalog(tmp_path / "ranks.csv")["out_of_domain"].to_pylist()
     assert sum(text is not None and "noise_njy in VIS" in text for text in told) == 24
+
+
+def test_frames_that_were_trained_on_are_refused(made, streamed, equilens, tmp_path):
+    cutouts, scores = ScoreStore(made / "scores.zarr").cutouts_path, made / "scores.zarr"
+    out = tmp_path / "injected.zarr"
+    words = ("--survey", "bologna-space", "-n", "16", "--seed", "2", "--out", out)
+    assert equilens("inject", cutouts, *words)[0] == 0
+    ranked = ("rank", scores, "--among", streamed, "--out", tmp_path / "r.csv")
+    code, _, err = equilens(*ranked, "--injected", out)
+    assert (code, "frames that the finder was trained on" in err) == (1, True)
+    assert not (tmp_path / "r.csv").exists()
