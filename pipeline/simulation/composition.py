@@ -12,6 +12,7 @@ from torch import Tensor
 
 from equilens.pipeline.simulation import galaxies, impostors
 from equilens.pipeline.simulation.exposure import CHUNK, Setting
+from equilens.pipeline.simulation.partners import Partners, add_partners, draw_partners
 from equilens.pipeline.simulation.populations import (
     as_field_galaxies,
     draw_galaxies,
@@ -56,12 +57,14 @@ class Objects:
     centrals : their galaxies
     parents : (CHUNK,) int, row of the first cutout of the same object
     turns : (CHUNK,) rad, position angle of what turns about the central in repeats
+    partners : second galaxies of pairs
     """
 
     classes: NDArray
     centrals: Centrals
     parents: NDArray
     turns: NDArray
+    partners: Partners
 
 
 def draw_objects(
@@ -76,7 +79,10 @@ def draw_objects(
     turns = rng.uniform(0, 2 * np.pi, CHUNK)
     repeated = replace(centrals.take(parents), rows=np.arange(CHUNK))
     field_galaxies = as_field_galaxies(rng, repeated.galaxies, classes == "field")
-    return Objects(classes, replace(repeated, galaxies=field_galaxies), parents, turns)
+    centrals = replace(repeated, galaxies=field_galaxies)
+    (own,) = rng.spawn(1)
+    partners = draw_partners(own, centrals, classes, setting.conditions.partner_share)
+    return Objects(classes, centrals, parents, turns, partners)
 
 
 def draw_classes(
@@ -128,7 +134,12 @@ def render_scene(rng: np.random.Generator, setting: Setting, objects: Objects) -
     neighbours = draw_neighbours(rng, CHUNK, half_width, setting.faintest_neighbour)
     add_neighbours(scene, neighbours, pixel_scale)
     add_bright_stars(scene, setting.conditions, centrals.flux, pixel_scale, half_width)
-    return _paint(scene, setting)
+    images = _paint(scene, setting)
+    if len(objects.partners.rows):
+        pairs = SceneBuilder(rng.spawn(1)[0], setting.boxes_nm, setting.detection)
+        add_partners(pairs, centrals, objects.partners)
+        images += _paint(pairs, setting)
+    return images
 
 
 def _add_special_classes(scene: SceneBuilder, setting: Setting, objects: Objects) -> None:

@@ -87,6 +87,7 @@ class SurveyConditions:
     red_source_share : of sources that are old or dusty
     slope : mean and scatter of the density slope γ' of deflectors; `ISOTHERMAL` skips the series
     companion_share : of all objects that have bright satellites of their own
+    partner_share : of lenses and plain galaxies that are a pair, in mass as in light
     bright_star_probability : of a star with halo and spikes in, or just outside, the field
     arc_snr_min : faintest lens: total signal-to-noise of its arcs over all bands; 0 keeps all
     missing_band_probability : for every band, up to the survey's own limit
@@ -124,6 +125,7 @@ class SurveyConditions:
     red_source_share: float = 0.15
     slope: tuple[float, float] = (2.05, 0.15)
     companion_share: float = 0.2
+    partner_share: float = 0.08
     bright_star_probability: float = 0.04
     arc_snr_min: float = 15.0
     missing_band_probability: float = 0.02

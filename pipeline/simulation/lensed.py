@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from equilens.pipeline.simulation.conditions import (
     magnitude,
 )
 from equilens.pipeline.simulation.lensing import LensModel, cut_position
+from equilens.pipeline.simulation.partners import Partners
 from equilens.pipeline.simulation.populations import draw_source_mag
 from equilens.pipeline.simulation.scenes import Centrals
 from equilens.pipeline.simulation.sources import (
@@ -60,6 +61,7 @@ def draw_systems(
     boxes_nm: list[tuple[float, float]],
     reference: int,
     conditions: SurveyConditions,
+    partners: Partners | None = None,
 ) -> LensedSystems:
     """Draw the mass and the source of each central.
 
@@ -69,6 +71,10 @@ def draw_systems(
     """
     n = len(c)
     lens = _draw_lenses(rng, c, multiply_imaged, conditions)
+    if partners is not None:
+        names = ("partner_radius", "partner_x", "partner_y")
+        values = map(float_tensor, partners.of(c.rows))
+        lens = replace(lens, **dict(zip(names, values, strict=True)))
     inner, outer = _SINGLY_IMAGED
     within = 0.97 * np.sqrt(rng.uniform(0, 1, n))
     fraction = np.where(multiply_imaged, within, rng.uniform(inner, outer, n))

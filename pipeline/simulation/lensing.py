@@ -13,7 +13,7 @@ against the positions, so batched callers append the trailing axes themselves.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -27,7 +27,7 @@ _SMALLEST_ECCENTRICITY = 1e-6  # arctan(e t) / e keeps full relative accuracy do
 
 @dataclass(frozen=True)
 class LensModel:
-    """A batch of elliptical power-law deflectors with external shear.
+    """A batch of elliptical power-law deflectors with external shear, each with or without partner.
 
     Parameters
     ----------
@@ -42,6 +42,9 @@ class LensModel:
         External shear, γ1 > 0 stretching images along x.
     slope : (L,) Tensor, optional
         γ' of the density r^{−γ'}, in (1, 3); None is isothermal, γ' = 2.
+    partner_radius, partner_x, partner_y : (L,) Tensor, arcsec, optional
+        Einstein radius and centre of a second, singular isothermal sphere in the same plane; a
+        radius of 0 is none.
     """
 
     einstein_radius: Tensor
@@ -52,8 +55,14 @@ class LensModel:
     shear1: Tensor
     shear2: Tensor
     slope: Tensor | None = None
+    partner_radius: Tensor | None = None
+    partner_x: Tensor | None = None
+    partner_y: Tensor | None = None
 
     def __post_init__(self) -> None:
+        partner = (self.partner_radius, self.partner_x, self.partner_y)
+        if len({value is None for value in partner}) > 1:
+            raise SimulationError("a partner needs its Einstein radius, x and y: give all or none")
         q = self.axis_ratio
         if q.numel() and not bool(((q > 0) & (q <= 1)).all()):
             raise SimulationError(
@@ -192,6 +201,20 @@ def deflection(x: Tensor, y: Tensor, lens: LensModel) -> tuple[Tensor, Tensor]:
     return power_law_deflection(x, y, *shape, lens.slope)
 
 
+def partner_deflection(x: Tensor, y: Tensor, lens: LensModel) -> tuple[Tensor, Tensor]:
+    """Return the deflection θ_E d / |d| of the partners, d = θ − θ_partner; zeros without any."""
+    if lens.partner_radius is None:
+        return torch.zeros_like(x), torch.zeros_like(y)
+    dx, dy = x - lens.partner_x, y - lens.partner_y
+    pull = lens.partner_radius / torch.hypot(dx, dy).clamp_min(1e-6)
+    return pull * dx, pull * dy
+
+
+def without_partners(lens: LensModel) -> LensModel:
+    """Return the deflectors alone."""
+    return replace(lens, partner_radius=None, partner_x=None, partner_y=None)
+
+
 def shear_deflection(x: Tensor, y: Tensor, shear1: Tensor, shear2: Tensor) -> tuple[Tensor, Tensor]:
     """Return α = Γ θ of an external shear, Γ = [[γ1, γ2], [γ2, −γ1]]; arcsec in, arcsec out."""
     return shear1 * x + shear2 * y, shear2 * x - shear1 * y
@@ -208,7 +231,11 @@ def ray_shoot(x: Tensor, y: Tensor, lens: LensModel) -> tuple[Tensor, Tensor]:
     dx, dy = x - lens.x, y - lens.y
     alpha_x, alpha_y = deflection(dx, dy, lens)
     shear_x, shear_y = shear_deflection(dx, dy, lens.shear1, lens.shear2)
-    return x - alpha_x - shear_x, y - alpha_y - shear_y
+    beta_x, beta_y = x - alpha_x - shear_x, y - alpha_y - shear_y
+    if lens.partner_radius is None:
+        return beta_x, beta_y
+    partner_x, partner_y = partner_deflection(x, y, lens)
+    return beta_x - partner_x, beta_y - partner_y
 
 
 def convergence(x: Tensor, y: Tensor, lens: LensModel) -> Tensor:
@@ -249,7 +276,13 @@ def jacobian(x: Tensor, y: Tensor, lens: LensModel) -> tuple[Tensor, Tensor, Ten
     kappa = convergence(x, y, lens)
     gamma1, gamma2 = lens_shear(x, y, lens)
     gamma1, gamma2 = lens.shear1 + gamma1, lens.shear2 + gamma2
-    return 1 - kappa - gamma1, -gamma2, 1 - kappa + gamma1
+    a, b, d = 1 - kappa - gamma1, -gamma2, 1 - kappa + gamma1
+    if lens.partner_radius is None:
+        return a, b, d
+    dx, dy = x - lens.partner_x, y - lens.partner_y
+    squared = (dx.square() + dy.square()).clamp_min(1e-20)
+    pull = lens.partner_radius * squared**-1.5
+    return a - pull * dy.square(), b + pull * dx * dy, d - pull * dx.square()
 
 
 def magnification(x: Tensor, y: Tensor, lens: LensModel) -> Tensor:
@@ -266,7 +299,8 @@ def cut_position(lens: LensModel, direction: Tensor, fraction: Tensor) -> tuple[
     shear vanishes at the centre. A shallower profile (γ' < 2) has a radial critical curve, and the
     cut is what it maps to. A steeper one images every source twice, at any distance; its cut is
     taken as that of the isothermal ellipsoid, where second images are still a tenth of the
-    source's brightness. A fraction below one is multiply imaged in all three cases.
+    source's brightness. A fraction below one is multiply imaged in all three cases. A partner
+    moves the whole curve by its deflection at the centre.
 
     Parameters
     ----------
@@ -286,7 +320,8 @@ def cut_position(lens: LensModel, direction: Tensor, fraction: Tensor) -> tuple[
         shallow = lens.slope < 2
         beta_x = torch.where(shallow, shallow_x, beta_x)
         beta_y = torch.where(shallow, shallow_y, beta_y)
-    return lens.x + fraction * beta_x, lens.y + fraction * beta_y
+    moved_x, moved_y = partner_deflection(lens.x, lens.y, lens)
+    return lens.x - moved_x + fraction * beta_x, lens.y - moved_y + fraction * beta_y
 
 
 def _radial_caustic(lens: LensModel, direction: Tensor) -> tuple[Tensor, Tensor]:
@@ -304,5 +339,5 @@ def _radial_caustic(lens: LensModel, direction: Tensor) -> tuple[Tensor, Tensor]
     c = 1 - lens.shear1.square() - lens.shear2.square()
     u = (b + (b.square() - a * c).clamp_min(0).sqrt()) / a
     r = u ** (-1 / t)
-    beta_x, beta_y = ray_shoot(lens.x + r * cos, lens.y + r * sin, lens)
+    beta_x, beta_y = ray_shoot(lens.x + r * cos, lens.y + r * sin, without_partners(lens))
     return (beta_x - lens.x).to(torch.float32), (beta_y - lens.y).to(torch.float32)

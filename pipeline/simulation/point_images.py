@@ -65,11 +65,13 @@ def find_images(lens: LensModel, x: Tensor, y: Tensor) -> PointImages:
 def image_reach(lens: LensModel, beta: Tensor) -> Tensor:
     """Return a bound on how far from the centre images of a source at distance `beta` lie, arcsec.
 
-    |α| ≤ 1.1 θ_E (θ / θ_E)^{1 − t} for q ≥ 0.4, so θ (1 − γ) ≤ |β| + |α| bounds θ; iterated from
-    above.
+    |α| ≤ 1.1 θ_E (θ / θ_E)^{1 − t} for q ≥ 0.4, and a partner adds its θ_E, so
+    θ (1 − γ) ≤ |β| + |α| bounds θ; iterated from above.
     """
     free = 1 - torch.hypot(lens.shear1, lens.shear2)
     pull = 1.1 * lens.einstein_radius
+    if lens.partner_radius is not None:
+        beta = beta + lens.partner_radius
     reach = (beta + pull) / free
     if lens.slope is None:
         return reach

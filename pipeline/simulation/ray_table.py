@@ -9,7 +9,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from equilens.pipeline.simulation.lensing import LensModel, angular_sum, ray_shoot, series
+from equilens.pipeline.simulation.lensing import (
+    LensModel,
+    angular_sum,
+    partner_deflection,
+    ray_shoot,
+    series,
+    without_partners,
+)
 
 _FIXED = 11
 
@@ -24,6 +31,9 @@ class RayTable:
 
     def __init__(self, lens: LensModel) -> None:
         self.lens = lens
+        self._alone = without_partners(lens)
+        radius = lens.partner_radius
+        self._has_partner = None if radius is None or not bool(radius.any()) else radius > 0
         self._table: Tensor | None = None
         if lens.slope is None:
             return
@@ -38,8 +48,17 @@ class RayTable:
 
     def shoot(self, x: Tensor, y: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
         """Return β at (M,) or (M, S) points, arcsec, of lenses `row` (M,)."""
+        beta = self._shoot_alone(x, y, row)
+        if self._has_partner is not None:
+            at = self._has_partner[row].nonzero()[:, 0]
+            partners = self.lens.take(row[at].view(-1, *(1,) * (x.dim() - 1)))
+            for moved, alpha in zip(beta, partner_deflection(x[at], y[at], partners), strict=True):
+                moved[at] -= alpha
+        return beta
+
+    def _shoot_alone(self, x: Tensor, y: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
         if self._table is None:
-            return ray_shoot(x, y, self.lens.take(row.view(-1, *(1,) * (x.dim() - 1))))
+            return ray_shoot(x, y, self._alone.take(row.view(-1, *(1,) * (x.dim() - 1))))
         columns = self._table.index_select(1, row).view(len(self._table), -1, *(1,) * (x.dim() - 1))
         x0, y0, cos, sin, q, power, scale, shear1, shear2, _, _, ratio, *terms = columns
         dx, dy = x - x0, y - y0
@@ -60,8 +79,19 @@ class RayTable:
     ) -> Tensor:
         """Return a bound on the larger eigenvalue of ∂β/∂θ at (M,) points, external shear aside.
 
-        It is |1 − κ| + |γ|, and |1 − κ| + κ = max(1, 2κ − 1).
+        It is |1 − κ| + |γ|, and |1 − κ| + κ = max(1, 2κ − 1). A partner adds at most its κ + |γ|.
         """
+        bound = self._largest_alone(x, y, beta, row)
+        if self._has_partner is not None:
+            lens = self.lens.take(row)
+            assert lens.partner_radius is not None
+            away = torch.hypot(x - lens.partner_x, y - lens.partner_y).clamp_min_(1e-6)
+            bound += lens.partner_radius / away
+        return bound
+
+    def _largest_alone(
+        self, x: Tensor, y: Tensor, beta: tuple[Tensor, Tensor], row: Tensor
+    ) -> Tensor:
         pull = torch.hypot(x - beta[0], y - beta[1])
         pull /= torch.hypot(x - self.lens.x[row], y - self.lens.y[row]).clamp_min_(1e-6)
         if self._table is None:

@@ -234,6 +234,7 @@ def _add_sources(
         setting.boxes_nm,
         setting.detection,
         setting.conditions,
+        objects.partners,
     )
     layers = render_arcs(systems.lens.to(device), systems.source.to(device), setting.grid)
     unit = torch.einsum("lkyx,lbk->lbyx", layers, systems.weights.to(device))
@@ -244,6 +245,7 @@ def _add_sources(
     mag = source_mags(rng, snr, setting.conditions, systems.brighter)
     arcs *= source_flux(mag).to(device)[:, None, None, None]
     truth = _empty_truth(setting, centrals, classes)
+    _count_deflectors(truth, objects)
     truth["z_source"][rows] = centrals.galaxies.z_source[rows]
     flux = systems.weights.sum(dim=2).double().numpy()
     truth["source_mag"][rows] = mag - 2.5 * np.log10(flux[:, 0])
@@ -258,6 +260,13 @@ def _add_sources(
     truth["n_arc_pixels"][rows[lens]] = above[lens]
     truth["arc_flux_njy"][rows[lens]] = reference.sum(dim=(1, 2)).cpu().numpy()[lens]
     return truth | {"rows": torch.from_numpy(rows).to(device), "arcs": arcs}
+
+
+def _count_deflectors(truth: dict[str, NDArray], objects: Objects) -> None:
+    """A pair deflects as one lens of both Einstein radii, from well outside of it."""
+    partner_radius, _, _ = objects.partners.of(np.arange(CHUNK))
+    truth["n_deflectors"] = (truth["is_lens"] * (1 + (partner_radius > 0))).astype(np.int8)
+    truth["einstein_radius_arcsec"] += partner_radius
 
 
 def _empty_truth(setting: Setting, centrals: Centrals, classes: NDArray) -> dict[str, NDArray]:

@@ -27,8 +27,15 @@ TRUTH_COLUMNS = (
     "parent_id",
 )
 # what only whole simulated scenes have: colours are those of `band_pair`, bluest minus reddest,
-# AB and noiseless; slope is γ' of the deflector
-SCENE_COLUMNS = ("lens_colour", "source_colour", "band_pair", "source_kind", "slope")
+# AB and noiseless; slope is γ' of the deflector; of two deflectors, the Einstein radius is the sum
+SCENE_COLUMNS = (
+    "lens_colour",
+    "source_colour",
+    "band_pair",
+    "source_kind",
+    "slope",
+    "n_deflectors",
+)
 
 
 def uniform_sky(rng: np.random.Generator, n: int) -> tuple[NDArray, NDArray]:
