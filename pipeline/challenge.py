@@ -133,6 +133,7 @@ def write_challenge_products(
         "n_quarantined": len(rejected) + len(missing),
         "untried": UNTRIED if image_set in UNTRIED_SETS else None,
         "network": store.manifest["network"],
+        "seen_in_training": store.seen_in_training,
         "provenance": provenance(),
     }
     if key is not None and match is not None:

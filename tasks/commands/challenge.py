@@ -126,6 +126,7 @@ def run_run(args: argparse.Namespace) -> Outcome:
     import json
 
     model = _checked_model(args)
+    from equilens.pipeline.evaluation import SEEN_IN_TRAINING
     from equilens.pipeline.stores import CutoutStore
     from equilens.tasks.challenge import challenge_tasks
     from equilens.tasks.engine import run_tasks
@@ -151,7 +152,8 @@ def run_run(args: argparse.Namespace) -> Outcome:
     n_found = CutoutStore(task.cutouts).manifest["config"]["n_found"]
     n_all = n_found + summary.get("key", {}).get("n_without_image", 0)
     code = quarantine_code(summary["n_quarantined"], n_all, args.tolerance)
-    return Outcome(summary, _summary_text(summary), code, _notes(args))
+    seen = (SEEN_IN_TRAINING,) if summary["seen_in_training"] else ()
+    return Outcome(summary, _summary_text(summary), code, (*_notes(args), *seen))
 
 
 def run_train(args: argparse.Namespace) -> Outcome:

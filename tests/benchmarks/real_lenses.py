@@ -54,7 +54,7 @@ SAMPLES = {
 
 def main() -> None:
     options = parsed(parser(__doc__, 100_000, "simulated non-lenses"))
-    if "EQUILENS_DATA" not in os.environ or options.survey not in SAMPLES:
+    if not os.environ.get("EQUILENS_DATA") or options.survey not in SAMPLES:
         sys.exit(f"EQUILENS_DATA must name the real files, and --survey one of {list(SAMPLES)}")
     from equilens.catalogs.export import read_catalog
     from equilens.pipeline.ranks import rank_among, read_reference

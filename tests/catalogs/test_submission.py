@@ -159,7 +159,7 @@ def test_single_precision_would_lose_tpr0(tmp_path):
     assert np.float32(0.99999999999) == np.float32(0.99999999998)
 
 
-@pytest.mark.skipif("EQUILENS_DATA" not in os.environ, reason="EQUILENS_DATA is not set")
+@pytest.mark.skipif(not os.environ.get("EQUILENS_DATA"), reason="EQUILENS_DATA is not set")
 def test_real_scores_of_a_published_network():
     path = Path(os.environ["EQUILENS_DATA"]) / "challenge" / "ground" / "real_scores_2000.csv"
     report = score_submission(path, path, score_column="probs")

@@ -106,7 +106,7 @@ def test_missing_file_and_binary_rubbish(tmp_path):
         read_truth(tmp_path / "key.fits")
 
 
-@pytest.mark.skipif("EQUILENS_DATA" not in os.environ, reason="EQUILENS_DATA is not set")
+@pytest.mark.skipif(not os.environ.get("EQUILENS_DATA"), reason="EQUILENS_DATA is not set")
 @pytest.mark.parametrize(("image_set", "share"), [("space", 0.7), ("ground", 0.4)])
 def test_the_challenges_own_keys(image_set, share):
     folder = Path(os.environ["EQUILENS_DATA"]) / "challenge" / image_set

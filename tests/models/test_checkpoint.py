@@ -163,7 +163,7 @@ def test_shipped_weights_load():
         assert torch.isfinite(finder(*random_inputs(finder.spec, 2))).all()
 
 
-@pytest.mark.skipif("EQUILENS_DATA" not in os.environ, reason="EQUILENS_DATA is not set")
+@pytest.mark.skipif(not os.environ.get("EQUILENS_DATA"), reason="EQUILENS_DATA is not set")
 def test_a_real_pickled_network_is_refused():
     folder = Path(os.environ["EQUILENS_DATA"]) / "weights"
     files = [path for path in folder.iterdir() if path.suffix in checkpoint_module.PICKLE_SUFFIXES]

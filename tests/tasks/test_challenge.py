@@ -131,3 +131,14 @@ def test_run_on_challenge_2(equilens, tmp_path, registered):
     assert all(line.startswith("20000") and line.count(",") == 1 for line in lines)
     store = CutoutStore(tmp_path / "out" / "cutouts.zarr")
     assert (store.band_names, store.shape) == (("VIS", "J", "Y", "H"), (197, 197))
+
+
+def test_run_says_when_the_network_was_trained_on_these_images(
+    equilens, training_set, made, monkeypatch
+):
+    words = ("challenge", "run", training_set / "set", "--set", "space", "--tolerance", "0.1")
+    words = (*words, "--model", made / "untrained.safetensors", "--out", training_set / "out")
+    said = "the network was trained on these cutouts"
+    assert said not in "".join(map(str, equilens(*words)))
+    monkeypatch.setattr("equilens.pipeline.scores.ScoreStore.seen_in_training", True)
+    assert said in "".join(map(str, equilens(*words)))

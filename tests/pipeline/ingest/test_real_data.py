@@ -16,7 +16,7 @@ from equilens.pipeline.surveys import get_survey
 
 DATA = Path(os.environ.get("EQUILENS_DATA", "/nowhere"))
 pytestmark = pytest.mark.skipif(
-    "EQUILENS_DATA" not in os.environ, reason="EQUILENS_DATA names no folder of real files"
+    not os.environ.get("EQUILENS_DATA"), reason="EQUILENS_DATA names no folder of real files"
 )
 AB_ZERO_NJY = 3.631e12
 

@@ -19,7 +19,7 @@ from equilens.pipeline.surveys.registry import get_survey
 
 DATA = Path(os.environ.get("EQUILENS_DATA", "/nowhere"))
 pytestmark = pytest.mark.skipif(
-    "EQUILENS_DATA" not in os.environ, reason="EQUILENS_DATA names no folder of real files"
+    not os.environ.get("EQUILENS_DATA"), reason="EQUILENS_DATA names no folder of real files"
 )
 FAINT = InjectionPlan(lens_mag_limit=25.0)
 
