@@ -16,7 +16,7 @@ from equilens.pipeline.simulation.conditions import (
     flux_njy,
     magnitude,
 )
-from equilens.pipeline.simulation.lensing import LensModel, cut_position
+from equilens.pipeline.simulation.lensing import LensModel, Partner, cut_position
 from equilens.pipeline.simulation.partners import Partners
 from equilens.pipeline.simulation.populations import draw_source_mag
 from equilens.pipeline.simulation.scenes import Centrals
@@ -72,9 +72,7 @@ def draw_systems(
     n = len(c)
     lens = _draw_lenses(rng, c, multiply_imaged, conditions)
     if partners is not None:
-        names = ("partner_radius", "partner_x", "partner_y")
-        values = map(float_tensor, partners.of(c.rows))
-        lens = replace(lens, **dict(zip(names, values, strict=True)))
+        lens = replace(lens, partner=Partner(*map(float_tensor, partners.of(c.rows))))
     inner, outer = _SINGLY_IMAGED
     within = 0.97 * np.sqrt(rng.uniform(0, 1, n))
     fraction = np.where(multiply_imaged, within, rng.uniform(inner, outer, n))

@@ -26,6 +26,24 @@ _SMALLEST_ECCENTRICITY = 1e-6  # arctan(e t) / e keeps full relative accuracy do
 
 
 @dataclass(frozen=True)
+class Partner:
+    """Second deflectors, singular isothermal spheres; an Einstein radius of 0 is none.
+
+    Parameters
+    ----------
+    einstein_radius, x, y : (L,) Tensor, arcsec
+    """
+
+    einstein_radius: Tensor
+    x: Tensor
+    y: Tensor
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Partner:
+        """Return the same deflectors with every value changed alike."""
+        return Partner(change(self.einstein_radius), change(self.x), change(self.y))
+
+
+@dataclass(frozen=True)
 class LensModel:
     """A batch of elliptical power-law deflectors with external shear, each with or without partner.
 
@@ -42,9 +60,8 @@ class LensModel:
         External shear, γ1 > 0 stretching images along x.
     slope : (L,) Tensor, optional
         γ' of the density r^{−γ'}, in (1, 3); None is isothermal, γ' = 2.
-    partner_radius, partner_x, partner_y : (L,) Tensor, arcsec, optional
-        Einstein radius and centre of a second, singular isothermal sphere in the same plane; a
-        radius of 0 is none.
+    partner : Partner, optional
+        Of each, in the same plane.
     """
 
     einstein_radius: Tensor
@@ -55,14 +72,9 @@ class LensModel:
     shear1: Tensor
     shear2: Tensor
     slope: Tensor | None = None
-    partner_radius: Tensor | None = None
-    partner_x: Tensor | None = None
-    partner_y: Tensor | None = None
+    partner: Partner | None = None
 
     def __post_init__(self) -> None:
-        partner = (self.partner_radius, self.partner_x, self.partner_y)
-        if len({value is None for value in partner}) > 1:
-            raise SimulationError("a partner needs its Einstein radius, x and y: give all or none")
         q = self.axis_ratio
         if q.numel() and not bool(((q > 0) & (q <= 1)).all()):
             raise SimulationError(
@@ -89,7 +101,11 @@ class LensModel:
         return self._map(lambda value: value.to(device))
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> LensModel:
-        changed: dict[str, Any] = {k: v if v is None else change(v) for k, v in vars(self).items()}
+        changed: dict[str, Any] = {
+            name: value.map(change) if isinstance(value, Partner) else change(value)
+            for name, value in vars(self).items()
+            if value is not None
+        }
         return LensModel(**changed)
 
 
@@ -201,18 +217,16 @@ def deflection(x: Tensor, y: Tensor, lens: LensModel) -> tuple[Tensor, Tensor]:
     return power_law_deflection(x, y, *shape, lens.slope)
 
 
-def partner_deflection(x: Tensor, y: Tensor, lens: LensModel) -> tuple[Tensor, Tensor]:
-    """Return the deflection θ_E d / |d| of the partners, d = θ − θ_partner; zeros without any."""
-    if lens.partner_radius is None:
-        return torch.zeros_like(x), torch.zeros_like(y)
-    dx, dy = x - lens.partner_x, y - lens.partner_y
-    pull = lens.partner_radius / torch.hypot(dx, dy).clamp_min(1e-6)
+def partner_deflection(x: Tensor, y: Tensor, partner: Partner) -> tuple[Tensor, Tensor]:
+    """Return the deflection θ_E d / |d| of partners, d = θ − θ_partner."""
+    dx, dy = x - partner.x, y - partner.y
+    pull = partner.einstein_radius / torch.hypot(dx, dy).clamp_min(1e-6)
     return pull * dx, pull * dy
 
 
 def without_partners(lens: LensModel) -> LensModel:
     """Return the deflectors alone."""
-    return replace(lens, partner_radius=None, partner_x=None, partner_y=None)
+    return replace(lens, partner=None)
 
 
 def shear_deflection(x: Tensor, y: Tensor, shear1: Tensor, shear2: Tensor) -> tuple[Tensor, Tensor]:
@@ -232,9 +246,9 @@ def ray_shoot(x: Tensor, y: Tensor, lens: LensModel) -> tuple[Tensor, Tensor]:
     alpha_x, alpha_y = deflection(dx, dy, lens)
     shear_x, shear_y = shear_deflection(dx, dy, lens.shear1, lens.shear2)
     beta_x, beta_y = x - alpha_x - shear_x, y - alpha_y - shear_y
-    if lens.partner_radius is None:
+    if lens.partner is None:
         return beta_x, beta_y
-    partner_x, partner_y = partner_deflection(x, y, lens)
+    partner_x, partner_y = partner_deflection(x, y, lens.partner)
     return beta_x - partner_x, beta_y - partner_y
 
 
@@ -277,11 +291,11 @@ def jacobian(x: Tensor, y: Tensor, lens: LensModel) -> tuple[Tensor, Tensor, Ten
     gamma1, gamma2 = lens_shear(x, y, lens)
     gamma1, gamma2 = lens.shear1 + gamma1, lens.shear2 + gamma2
     a, b, d = 1 - kappa - gamma1, -gamma2, 1 - kappa + gamma1
-    if lens.partner_radius is None:
+    if lens.partner is None:
         return a, b, d
-    dx, dy = x - lens.partner_x, y - lens.partner_y
+    dx, dy = x - lens.partner.x, y - lens.partner.y
     squared = (dx.square() + dy.square()).clamp_min(1e-20)
-    pull = lens.partner_radius * squared**-1.5
+    pull = lens.partner.einstein_radius * squared**-1.5
     return a - pull * dy.square(), b + pull * dx * dy, d - pull * dx.square()
 
 
@@ -320,8 +334,11 @@ def cut_position(lens: LensModel, direction: Tensor, fraction: Tensor) -> tuple[
         shallow = lens.slope < 2
         beta_x = torch.where(shallow, shallow_x, beta_x)
         beta_y = torch.where(shallow, shallow_y, beta_y)
-    moved_x, moved_y = partner_deflection(lens.x, lens.y, lens)
-    return lens.x - moved_x + fraction * beta_x, lens.y - moved_y + fraction * beta_y
+    x, y = lens.x, lens.y
+    if lens.partner is not None:
+        moved_x, moved_y = partner_deflection(x, y, lens.partner)
+        x, y = x - moved_x, y - moved_y
+    return x + fraction * beta_x, y + fraction * beta_y
 
 
 def _radial_caustic(lens: LensModel, direction: Tensor) -> tuple[Tensor, Tensor]:

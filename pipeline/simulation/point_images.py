@@ -70,8 +70,8 @@ def image_reach(lens: LensModel, beta: Tensor) -> Tensor:
     """
     free = 1 - torch.hypot(lens.shear1, lens.shear2)
     pull = 1.1 * lens.einstein_radius
-    if lens.partner_radius is not None:
-        beta = beta + lens.partner_radius
+    if lens.partner is not None:
+        beta = beta + lens.partner.einstein_radius
     reach = (beta + pull) / free
     if lens.slope is None:
         return reach

@@ -32,8 +32,7 @@ class RayTable:
     def __init__(self, lens: LensModel) -> None:
         self.lens = lens
         self._alone = without_partners(lens)
-        radius = lens.partner_radius
-        self._has_partner = None if radius is None or not bool(radius.any()) else radius > 0
+        self._partner = lens.partner
         self._table: Tensor | None = None
         if lens.slope is None:
             return
@@ -49,9 +48,10 @@ class RayTable:
     def shoot(self, x: Tensor, y: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
         """Return β at (M,) or (M, S) points, arcsec, of lenses `row` (M,)."""
         beta = self._shoot_alone(x, y, row)
-        if self._has_partner is not None:
-            at = self._has_partner[row].nonzero()[:, 0]
-            partners = self.lens.take(row[at].view(-1, *(1,) * (x.dim() - 1)))
+        if self._partner is not None:
+            at = (self._partner.einstein_radius[row] > 0).nonzero()[:, 0]
+            rows = row[at].view(-1, *(1,) * (x.dim() - 1))
+            partners = self._partner.map(lambda value: value[rows])
             for moved, alpha in zip(beta, partner_deflection(x[at], y[at], partners), strict=True):
                 moved[at] -= alpha
         return beta
@@ -82,11 +82,10 @@ class RayTable:
         It is |1 − κ| + |γ|, and |1 − κ| + κ = max(1, 2κ − 1). A partner adds at most its κ + |γ|.
         """
         bound = self._largest_alone(x, y, beta, row)
-        if self._has_partner is not None:
-            lens = self.lens.take(row)
-            assert lens.partner_radius is not None
-            away = torch.hypot(x - lens.partner_x, y - lens.partner_y).clamp_min_(1e-6)
-            bound += lens.partner_radius / away
+        if self._partner is not None:
+            partner = self._partner.map(lambda value: value[row])
+            away = torch.hypot(x - partner.x, y - partner.y).clamp_min_(1e-6)
+            bound += partner.einstein_radius / away
         return bound
 
     def _largest_alone(

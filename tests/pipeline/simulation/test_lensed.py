@@ -37,7 +37,7 @@ def n_images_of_outskirts(lens: LensModel, source: ClumpySource) -> np.ndarray:
     """Separate regions of the image plane that see within two half-light radii of each source."""
     n_images = []
     for k in range(len(source)):
-        one = {name: value if value is None else value[k] for name, value in vars(lens).items()}
+        one = {n: v[k] for n, v in vars(lens).items() if isinstance(v, torch.Tensor)}
         theta = float(one["einstein_radius"])
         away = float(torch.hypot(source.x[k] - one["x"], source.y[k] - one["y"]))
         reach = away + 2 * float(source.radius[k]) + 2.5 * theta

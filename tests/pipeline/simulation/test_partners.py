@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from equilens.pipeline.simulation.conditions import survey_conditions
-from equilens.pipeline.simulation.errors import SimulationError
 from equilens.pipeline.simulation.lensing import (
     LensModel,
+    Partner,
     cut_position,
     jacobian,
     magnification,
@@ -36,26 +36,26 @@ def pairs(n: int, seed: int = 0, slope: bool = True) -> LensModel:
         "y": rng.normal(0, 0.1, n),
         "shear1": rng.normal(0, 0.03, n),
         "shear2": rng.normal(0, 0.03, n),
-        "partner_radius": theta * np.sqrt(rng.uniform(0.2, 1.0, n)),
-        "partner_x": away * np.cos(turn),
-        "partner_y": away * np.sin(turn),
     }
+    second = theta * np.sqrt(rng.uniform(0.2, 1.0, n)), away * np.cos(turn), away * np.sin(turn)
     if slope:
         values["slope"] = rng.uniform(1.7, 2.3, n)
-    return LensModel(**{name: torch.from_numpy(value) for name, value in values.items()})
+    lens = LensModel(**{name: torch.from_numpy(value) for name, value in values.items()})
+    return replace(lens, partner=Partner(*map(torch.from_numpy, second)))
 
 
 def test_a_lone_partner_is_an_isothermal_sphere() -> None:
     """β = θ − θ_E d / |d|, and μ = 1 / (1 − θ_E / |d|)."""
     lens = replace(pairs(1, slope=False), einstein_radius=torch.tensor([1e-12]))
     lens = replace(lens, shear1=0 * lens.shear1, shear2=0 * lens.shear2)
-    assert lens.partner_radius is not None
-    assert lens.partner_x is not None
-    x, y = lens.partner_x + 3.0, lens.partner_y
+    assert lens.partner is not None
+    x, y = lens.partner.x + 3.0, lens.partner.y
     beta_x, beta_y = ray_shoot(x, y, lens)
-    torch.testing.assert_close(beta_x, x - lens.partner_radius)
+    torch.testing.assert_close(beta_x, x - lens.partner.einstein_radius)
     torch.testing.assert_close(beta_y, y)
-    torch.testing.assert_close(magnification(x, y, lens), 1 / (1 - lens.partner_radius / 3.0))
+    torch.testing.assert_close(
+        magnification(x, y, lens), 1 / (1 - lens.partner.einstein_radius / 3.0)
+    )
 
 
 def test_rays_agree_with_lenstronomy() -> None:
@@ -66,7 +66,10 @@ def test_rays_agree_with_lenstronomy() -> None:
     x, y = torch.from_numpy(np.random.default_rng(1).uniform(-3, 3, (2, 12, 40)))
     ours = ray_shoot(x, y, lens.expand(1))
     for k in range(12):
-        one = {name: float(value[k]) for name, value in vars(lens).items()}
+        assert lens.partner is not None
+        second = {name: float(value[k]) for name, value in vars(lens.partner).items()}
+        names = [name for name in vars(lens) if name != "partner"]
+        one = {name: float(getattr(lens, name)[k]) for name in names}
         e1, e2 = phi_q2_ellipticity(one["angle"], one["axis_ratio"])
         centre = {"center_x": one["x"], "center_y": one["y"]}
         model = Oracle(["EPL", "SHEAR", "SIS"])
@@ -78,8 +81,8 @@ def test_rays_agree_with_lenstronomy() -> None:
                 | centre,
                 {"gamma1": one["shear1"], "gamma2": one["shear2"], "ra_0": one["x"]}
                 | {"dec_0": one["y"]},
-                {"theta_E": one["partner_radius"], "center_x": one["partner_x"]}
-                | {"center_y": one["partner_y"]},
+                {"theta_E": second["einstein_radius"], "center_x": second["x"]}
+                | {"center_y": second["y"]},
             ],
         )
         np.testing.assert_allclose(torch.stack([b[k] for b in ours]), np.array(theirs), atol=1e-7)
@@ -131,12 +134,6 @@ def test_forgetting_the_partner_in_the_cut_loses_images(monkeypatch: pytest.Monk
     x, y = cut_position(without_partners(lens), turn, torch.full((200,), 0.97).double())
     count = np.bincount(find_images(lens, x.double(), y.double()).row.numpy(), minlength=200)
     assert (count >= 2).mean() < (n_images(lens, 0.97) >= 2).mean()
-
-
-def test_half_a_partner_is_refused() -> None:
-    lens = pairs(2)
-    with pytest.raises(SimulationError, match="all or none"):
-        replace(lens, partner_x=None)
 
 
 def test_only_pairs_change_and_only_lenses_have_two_deflectors() -> None:
