@@ -9,7 +9,7 @@ OUT ?= out/demo
 export OMP_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench chaos clean
 .DELETE_ON_ERROR:
 
 $(VENV)/.run: setup.cfg pyproject.toml constraints.txt
@@ -37,6 +37,9 @@ lint: $(VENV)/.test
 bench: $(VENV)/.test
 	$(BIN)/python -m pytest -m slow
 	cd tests/benchmarks && for script in bench_*.py; do ../../$(BIN)/python $$script || exit 1; done
+
+chaos: $(VENV)/.test
+	$(BIN)/python tests/chaos/run.py --long
 
 clean:
 	rm -rf $(VENV) build out *.egg-info

@@ -25,6 +25,7 @@ from equilens.models.networks import LensFinder, build_finder
 FORMAT = "equilens-finder-1"
 COMMITTEE_FORMAT = "equilens-committee-1"
 LARGEST_BYTES = 2 * 1024**3
+LARGEST_SIDE_PX = 4097
 PICKLE_SUFFIXES = (".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".bin")
 WEIGHTS_FOLDER = Path(__file__).parent / "weights"
 
@@ -157,6 +158,8 @@ def _rebuild(path: Path, metadata: dict) -> LensFinder | Committee:
         )
     try:
         spec = InputSpec.from_dict(metadata["input_spec"])
+        if max(spec.shape) > LARGEST_SIDE_PX:
+            raise ValueError(f"sides may have {LARGEST_SIDE_PX} pixels at most, got {spec.shape}")
         architecture = metadata["architecture"]
         if metadata["format"] == FORMAT:
             return build_finder(architecture, spec)

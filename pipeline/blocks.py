@@ -16,10 +16,14 @@ import numpy as np
 import torch
 import zarr
 
+from equilens.pipeline.disk_faults import disk_faults
 from equilens.pipeline.errors import ScoringError
 from equilens.pipeline.networks import Network, by_member, ready_network
 from equilens.pipeline.prefetch import prefetch
+from equilens.pipeline.provenance import fingerprint
+from equilens.pipeline.scores import AGAIN, IDENTITY
 from equilens.pipeline.stores import CutoutStore
+from equilens.pipeline.zarr_faults import read_json
 
 Inputs = tuple[torch.Tensor, ...]
 
@@ -34,6 +38,7 @@ class BlockTask:
     fingerprint : that it must have
     weights, sha256 : path of the network and the hash that it must have
     out : path of the ScoreStore
+    identity : fingerprint of what its scores depend on
     band_index : for each band of the network, its place in the store
     batch_size : cutouts the network takes at once
     device : where it runs
@@ -45,6 +50,7 @@ class BlockTask:
     weights: str
     sha256: str
     out: str
+    identity: str
     band_index: tuple[int, ...]
     batch_size: int
     device: str = "cpu"
@@ -72,17 +78,26 @@ def score_block(task: BlockTask, start: int, stop: int) -> BlockStats:
     # an object without a finite score is quarantined; NaN never passes for a rank
     finite = np.isfinite(logits)
     scores = np.where(finite, logits, np.nan)
-    array = zarr.open_array(Path(task.out) / "scores", mode="r+", config=_WRITE)
-    rows = array.chunks[0]
-    if start % rows or (stop - start != rows and stop != array.shape[0]):
-        raise ScoringError(f"rows {start} to {stop} are no block of {rows} rows: not written")
-    array[start:stop] = scores
+    _write_block(task, start, stop, scores)
     n_not_finite = int((~finite.all(axis=1)).sum())
     return BlockStats(start, stop, n_not_finite, time.monotonic() - began)
 
 
 # a block of quarantined objects alone is a result too, not a block still to do
 _WRITE = {"write_empty_chunks": True}
+
+
+def _write_block(task: BlockTask, start: int, stop: int, scores: np.ndarray) -> None:
+    out = Path(task.out)
+    with disk_faults(out):
+        array = zarr.open_array(out / "scores", mode="r+", config=_WRITE)
+        rows = array.chunks[0]
+        if start % rows or (stop - start != rows and stop != array.shape[0]):
+            raise ScoringError(f"rows {start} to {stop} are no block of {rows} rows: not written")
+        # a driver that was killed left this task running; another network may own the store by now
+        if fingerprint(read_json(out / IDENTITY, AGAIN)) != task.identity:
+            raise ScoringError(f"{out} is scored by another run now: not written")
+        array[start:stop] = scores
 
 
 def block_logits(

@@ -19,6 +19,7 @@ from equilens.pipeline.errors import ScoringError
 # from about a minute of work on, a few seconds of starting processes no longer count
 OBJECTS_WORTH_PROCESSES = 20_000
 CONNECT_TIMEOUT_S = 20
+LOOPBACK = "127.0.0.1:0"
 
 
 def available_cores() -> int:
@@ -59,8 +60,12 @@ def open_client(
             threads_per_worker=1 if processes else count,
             processes=processes,
             host="127.0.0.1" if processes else None,
-            dashboard_address="127.0.0.1:0" if dashboard else None,
-            silence_logs=logging.ERROR,
+            dashboard_address=LOOPBACK if dashboard else None,
+            # without a dashboard both serve their health pages still, and to the whole network
+            scheduler_kwargs={"dashboard_address": LOOPBACK},
+            worker_dashboard_address=LOOPBACK,
+            # what fails is raised where it is waited for
+            silence_logs=logging.CRITICAL,
             # the limit of an in-process worker would count the caller's memory as its own
             memory_limit="auto" if processes else 0,
         ) as cluster,

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from equilens.pipeline.disk_faults import disk_faults
 from equilens.pipeline.errors import StoreError
 
 
@@ -19,12 +20,13 @@ def lock_store(path: Path | str) -> Callable[[], None]:
     Raises
     ------
     StoreError
-        If another writer, in this process or any other, holds it.
+        If another writer, in this process or any other, holds it, or nothing can be written there.
     """
     path = Path(path).absolute()
-    path.parent.mkdir(parents=True, exist_ok=True)
     file = path.parent / f".{path.name}.lock"
-    descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+    with disk_faults(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
     if not _claim(descriptor, file):
         os.close(descriptor)
         raise StoreError(

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import csv
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +27,15 @@ from equilens.pipeline.provenance import (
     write_json_atomic,
 )
 from equilens.pipeline.quarantine import QuarantineRow, read_quarantine, write_quarantine
-from equilens.pipeline.stores import MANIFEST, CutoutStore, read_manifest
+from equilens.pipeline.removal import remove_store, sweep_partial, sweep_removed
+from equilens.pipeline.stores import (
+    MANIFEST,
+    CutoutStore,
+    check_facts,
+    facts_checksum,
+    read_manifest,
+)
+from equilens.pipeline.zarr_faults import bounded_array, damage_named, read_json
 
 if TYPE_CHECKING:
     # reading scores takes no torch
@@ -40,6 +47,7 @@ KIND = "scores"
 QUARANTINE = "quarantine.csv"
 MERGED = "merged.csv"
 
+AGAIN = "run the same score command again, it redoes what is damaged"
 _FACTS = {"ids": "string", "flags": "u4", "outside": "u8"}
 
 
@@ -54,7 +62,9 @@ class ScoreStore:
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         self.manifest = read_manifest(path, KIND)
-        self._group = zarr.open_group(self.path, mode="r")
+        with damage_named(self.path, AGAIN):
+            _check_manifest(self.manifest)
+            self._group = zarr.open_group(self.path, mode="r")
 
     @property
     def n_objects(self) -> int:
@@ -89,7 +99,7 @@ class ScoreStore:
 
     def ids(self) -> np.ndarray:
         """(N,) object array of str."""
-        return np.asarray(open_array(self._group, "ids")[:]).astype(object)
+        return self._fact("ids").astype(object)
 
     def scores(self, rows: slice = slice(None)) -> np.ndarray:
         """(n, members) float64 logits; NaN for an object that the network could not score.
@@ -99,6 +109,7 @@ class ScoreStore:
         StoreError
             A block does not match its checksum.
         """
+        bounded_array(self._group, "scores", (self.n_objects, None), AGAIN)
         return read_scores(self._group, self.path, rows)
 
     def combined(self, rows: slice = slice(None)) -> np.ndarray:
@@ -107,11 +118,11 @@ class ScoreStore:
 
     def flags(self) -> np.ndarray:
         """(N,) uint32, see `CutoutFlag`; with OUT_OF_DOMAIN where the guard set it."""
-        return np.asarray(open_array(self._group, "flags")[:])
+        return self._fact("flags")
 
     def outside(self) -> np.ndarray:
         """(N,) uint64, the guard's failed checks, bit by bit."""
-        return np.asarray(open_array(self._group, "outside")[:])
+        return self._fact("outside")
 
     def stand_ins(self) -> dict[str, str]:
         """Sightings that ingest merged away → the object that was scored in their place."""
@@ -130,17 +141,34 @@ class ScoreStore:
             != block["sha256"]
         ]
 
+    def facts_are_sound(self) -> bool:
+        """Whether ids, flags and the guard's bits still match their checksums."""
+        known = self.manifest.get("facts_files", {})
+        return all(facts_checksum(self.path, name) == known.get(name) for name in _FACTS)
+
+    def _fact(self, name: str) -> np.ndarray:
+        check_facts(self.path, self.manifest, name, AGAIN)
+        array = bounded_array(self._group, name, (self.n_objects,), AGAIN)
+        with damage_named(self.path, AGAIN):
+            return np.asarray(array[:])
+
+
+def _check_manifest(manifest: dict[str, Any]) -> None:
+    n, size, blocks = manifest["n_objects"], manifest["block_rows"], manifest["blocks"]
+    if type(n) is not int or type(size) is not int or size < 1:
+        raise ValueError("n_objects and block_rows must be whole numbers")
+    expected = [(start, min(size, n - start)) for start in range(0, n, size)][: len(blocks) + 1]
+    if [(block["start"], block["rows"]) for block in blocks] != expected:
+        raise ValueError(f"blocks of {size} rows do not add up to {n} objects")
+    texts = (manifest["cutouts"], manifest["fingerprint"], *(block["sha256"] for block in blocks))
+    if not all(isinstance(text, str) for text in (*texts, manifest["identity"]["cutouts"])):
+        raise ValueError("paths, fingerprints and checksums must be text")
+
 
 def read_scores(group: zarr.Group, path: Path, rows: slice) -> np.ndarray:
     """Scores of a range; a damaged block is an error that names the remedy."""
-    try:
+    with damage_named(path / "scores", AGAIN):
         return np.asarray(open_array(group, "scores")[rows])
-    except (ValueError, RuntimeError, OSError) as error:
-        start, stop, _ = rows.indices(open_array(group, "scores").shape[0])
-        raise StoreError(
-            f"{path}: a block of scores between rows {start} and {stop} is damaged "
-            f"({error}): run the same score command again, it redoes damaged blocks"
-        ) from error
 
 
 def open_scores(
@@ -159,7 +187,9 @@ def open_scores(
     members : of the network; more than 1 for a committee
     """
     if (path / IDENTITY).exists() and (path / "zarr.json").exists():
-        return zarr.open_group(path, mode="r+")
+        group = zarr.open_group(path, mode="r+")
+        _restore_facts(group, facts)
+        return group
     group = zarr.open_group(path, mode="w", zarr_format=3, attributes={"kind": KIND})
     n = len(facts["ids"])
     group.create_array(
@@ -183,6 +213,19 @@ def open_scores(
     return group
 
 
+def _restore_facts(group: zarr.Group, facts: dict[str, np.ndarray]) -> None:
+    """Write the per-object arrays again where they are not what they should be."""
+    for name, expected in facts.items():
+        array = open_array(group, name)
+        try:
+            with damage_named(Path(name), AGAIN):
+                sound = np.array_equal(np.asarray(array[:]).astype(expected.dtype), expected)
+        except StoreError:
+            sound = False
+        if not sound:
+            array[:] = expected
+
+
 def finish_scores(
     path: Path,
     store: CutoutStore,
@@ -191,6 +234,7 @@ def finish_scores(
     identity: dict[str, Any],
 ) -> None:
     """Quarantine what has no score, and write the manifest: the scores are complete."""
+    sweep_partial(path)
     group = zarr.open_group(path, mode="r")
     array, lost, blocks = open_array(group, "scores"), [], []
     ids, size = open_array(group, "ids"), array.chunks[0]
@@ -218,6 +262,7 @@ def finish_scores(
         "configuration_sha256": fingerprint(identity),
         "cutouts": str(store.path.resolve()),
         "survey": store.survey_name,
+        "facts_files": {name: facts_checksum(path, name) for name in _FACTS},
         "network": network.summary(),
         "trained_on": trained_on(network.card),
         "guard": report.to_dict(),
@@ -272,6 +317,9 @@ def claim_path(path: Path, identity: dict[str, Any], replace: bool) -> None:
     """
     if path.exists() and not path.is_dir():
         raise StoreError(f"{path} is a file: choose another --out")
+    sweep_removed(path)
+    if not (path / MANIFEST).exists():
+        sweep_partial(path)
     if not path.exists() or not any(path.iterdir()):
         return
     if not (path / "zarr.json").exists():
@@ -279,16 +327,23 @@ def claim_path(path: Path, identity: dict[str, Any], replace: bool) -> None:
     if not (path / IDENTITY).exists():
         if (path / MANIFEST).exists():
             raise StoreError(f"{path} is a store of another kind: choose another --out")
-        shutil.rmtree(path)  # begun, and stopped before anything was scored
+        remove_store(path)  # begun, and stopped before anything was scored
         return
-    differing = differences(json.loads((path / IDENTITY).read_text()), identity)
+    differing = differences(_found_identity(path), identity)
     if differing and not replace:
         raise ScoringError(
             f"{path} holds scores of another run ({'; '.join(differing)}): "
             "add --replace, or choose another --out"
         )
     if differing:
-        shutil.rmtree(path)
+        remove_store(path)
+
+
+def _found_identity(path: Path) -> dict[str, Any]:
+    try:
+        return read_json(path / IDENTITY, AGAIN)
+    except StoreError:
+        return {}  # differs in everything from what is asked
 
 
 def differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:

@@ -9,24 +9,29 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from distributed import Client, as_completed
+from distributed import Client, Future, wait
 
 from equilens.pipeline.blocks import BlockStats, BlockTask, score_block
 from equilens.pipeline.cluster import OBJECTS_WORTH_PROCESSES, available_cores, open_client
 from equilens.pipeline.cutouts import CutoutFlag
-from equilens.pipeline.errors import PipelineError, ScoringError
+from equilens.pipeline.disk_faults import disk_faults
+from equilens.pipeline.errors import ScoringError
 from equilens.pipeline.guard import GuardReport, guard
 from equilens.pipeline.lock import lock_store
 from equilens.pipeline.networks import NetworkRef, describe_network
+from equilens.pipeline.provenance import fingerprint
 from equilens.pipeline.scores import (
     ScoreStore,
+    block_file,
     block_is_sound,
     claim_path,
     finish_scores,
@@ -41,6 +46,13 @@ SMALL_BLOCK = 256
 OBJECTS_WORTH_A_CLUSTER = 200
 RETRIES = 2
 WINDOW = 3
+# how long blocks may wait for a first worker, or for another once all are gone
+WORKER_TIMEOUT_S = 120
+SCHEDULER_GONE = (
+    "the Dask scheduler went away; what was scored stays: start it again, and run the same "
+    "command to go on"
+)
+KEPT = "what was scored stays: run the same command again to go on"
 
 Rows = tuple[int, int]
 Progress = Callable[[dict[str, float]], None]
@@ -116,16 +128,18 @@ def score(
     plan = _plan(cutouts, model, Path(out), batch_size)
     release = lock_store(plan.out)
     try:
-        claim_path(plan.out, plan.identity, replace)
-        todo = plan.missing_blocks(workers)
+        with disk_faults(plan.out, KEPT):
+            claim_path(plan.out, plan.identity, replace)
+            todo = plan.missing_blocks(workers)
         if todo:
             _refuse_damaged(plan.store)
             task = plan.task(device)
             with _unchanged_threads():
                 for stats in _run(task, todo, plan.store.n_objects, scheduler, workers):
                     _tell(progress, stats, todo, began)
-        if not (plan.out / MANIFEST).exists():
-            finish_scores(plan.out, plan.store, plan.network, plan.report, plan.identity)
+        with disk_faults(plan.out, KEPT):
+            if not (plan.out / MANIFEST).exists():
+                finish_scores(plan.out, plan.store, plan.network, plan.report, plan.identity)
     finally:
         release()
     return ScoreSummary(
@@ -170,6 +184,7 @@ class _Plan:
             weights=self.network.path,
             sha256=self.network.sha256,
             out=str(self.out.resolve()),
+            identity=fingerprint(self.identity),
             band_index=self.report.band_index,
             batch_size=self.batch_size,
             device=device,
@@ -180,10 +195,12 @@ class _Plan:
         n, manifest = self.store.n_objects, self.out / MANIFEST
         if manifest.exists():
             done = ScoreStore(self.out)
-            rows, damaged = done.manifest["block_rows"], done.verify()
-            if damaged:
-                manifest.unlink()
-            return [(start, min(start + rows, n)) for start in damaged]
+            damaged = done.verify()
+            if not damaged and done.facts_are_sound():
+                return []
+            for start in damaged:
+                block_file(self.out, start // done.manifest["block_rows"]).unlink(missing_ok=True)
+            manifest.unlink()
         few = self.store.n_shards < 2 * (workers or available_cores())
         rows = SMALL_BLOCK if few else self.store.shard_size
         group = open_scores(self.out, self.identity, self._facts(), rows, self.network.members)
@@ -237,26 +254,60 @@ def _stream(client: Client, task: BlockTask, todo: list[Rows]) -> Iterator[Block
     """Submit a few blocks a worker at a time; hand on each as it gets done."""
     rows = iter(todo)
 
-    def submit() -> list[Any]:
-        block = next(rows, None)
-        if block is None:
-            return []
-        key = f"score-rows-{block[0]}-{block[1]}-{task.sha256[:8]}-{uuid.uuid4().hex[:8]}"
-        return [client.submit(score_block, task, *block, key=key, retries=RETRIES, pure=False)]
+    def submit(count: int) -> set[Future]:
+        return {_submit(client, task, *block) for block in islice(rows, count)}
 
-    window = WINDOW * max(1, sum(client.nthreads().values()))
-    first = [future for _ in range(window) for future in submit()]
-    running = as_completed(first, loop=client.loop)
-    for future in running:
+    running = submit(WINDOW * _await_worker(client))
+    while running:
+        done = _next_done(client, running)
+        running = running - done | submit(len(done))
+        for future in done:
+            yield _result(future, task)
+
+
+def _submit(client: Client, task: BlockTask, start: int, stop: int) -> Future:
+    key = f"score-rows-{start}-{stop}-{task.sha256[:8]}-{uuid.uuid4().hex[:8]}"
+    return client.submit(score_block, task, start, stop, key=key, retries=RETRIES, pure=False)
+
+
+def _await_worker(client: Client) -> int:
+    """Threads of all workers, once there is one."""
+    try:
+        client.wait_for_workers(1, timeout=WORKER_TIMEOUT_S)
+        return sum(client.nthreads().values())
+    except TimeoutError as error:
+        raise ScoringError(
+            f"no Dask worker joined {client.scheduler.address} within {WORKER_TIMEOUT_S} s: start "
+            "some (dask worker ADDRESS), and run the same command again"
+        ) from error
+    except (OSError, CancelledError) as error:
+        raise ScoringError(SCHEDULER_GONE) from error
+
+
+def _next_done(client: Client, running: set[Future]) -> set[Future]:
+    """Futures that are done, once there are any; blocks without a worker to do them are none."""
+    while True:
         try:
-            stats = future.result()
-        except (OSError, RuntimeError, PipelineError) as error:
-            raise ScoringError(
-                f"block {future.key} failed {RETRIES + 1} times: {error}; what was scored stays "
-                f"in {task.out}: run the same command again to go on"
-            ) from error
-        running.update(submit())
-        yield stats
+            with client.as_current():
+                return wait(running, WORKER_TIMEOUT_S, return_when="FIRST_COMPLETED").done
+        except TimeoutError:
+            _await_worker(client)
+        except (OSError, CancelledError) as error:
+            raise ScoringError(SCHEDULER_GONE) from error
+
+
+def _result(future: Future, task: BlockTask) -> BlockStats:
+    try:
+        error = future.exception()
+        if error is None:
+            return future.result()
+    # what a worker raised is handed over; what these calls raise is about the connection
+    except (OSError, CancelledError) as lost:
+        raise ScoringError(SCHEDULER_GONE) from lost
+    raise ScoringError(
+        f"block {future.key} failed {RETRIES + 1} times: {error or type(error).__name__}; what was "
+        f"scored stays in {task.out}: run the same command again to go on"
+    ) from error
 
 
 def _tell(progress: Progress | None, stats: BlockStats, todo: list[Rows], began: float) -> None:

@@ -14,6 +14,7 @@ from zarr.codecs import BloscCodec
 
 from equilens.pipeline.columns import column_values
 from equilens.pipeline.cutouts import CutoutBatch, CutoutFlag
+from equilens.pipeline.disk_faults import disk_faults
 from equilens.pipeline.errors import StoreError
 from equilens.pipeline.lock import lock_store
 from equilens.pipeline.provenance import fingerprint, provenance, write_json_atomic
@@ -27,8 +28,11 @@ from equilens.pipeline.stores import (
     SHARD_SIZE,
     TEXT_FACTS,
     CutoutStore,
+    facts_checksum,
     prepare_path,
 )
+
+UNFINISHED = "what it held is kept, unfinished: the same command begins it anew"
 
 
 class CutoutWriter:
@@ -57,13 +61,14 @@ class CutoutWriter:
         # two writers of one store lose rows without a word
         self._release = weakref.finalize(self, lock_store(path))
         try:
-            self.path = prepare_path(path, replace)
-            self._group = zarr.open_group(
-                self.path,
-                mode="w",
-                zarr_format=3,
-                attributes={"survey": survey, "bands": list(bands)},
-            )
+            with disk_faults(path):
+                self.path = prepare_path(path, replace)
+                self._group = zarr.open_group(
+                    self.path,
+                    mode="w",
+                    zarr_format=3,
+                    attributes={"survey": survey, "bands": list(bands)},
+                )
         except BaseException:
             self._release()
             raise
@@ -99,7 +104,8 @@ class CutoutWriter:
                 f"every batch must carry the columns {sorted(self._facts[0].columns)}, "
                 f"got {sorted(batch.columns)}"
             )
-        self._shards.add({"images": batch.images, "mask": _packed(batch.mask)})
+        with disk_faults(self.path, UNFINISHED):
+            self._shards.add({"images": batch.images, "mask": _packed(batch.mask)})
         empty = np.empty((len(batch), expected[0], 0, 0))
         self._facts.append(CutoutBatch(**{**vars(batch), "images": empty, "mask": empty}))
 
@@ -141,18 +147,27 @@ class CutoutWriter:
     def close(self) -> CutoutStore:
         """Write what is left, the per-object arrays, and last of all the manifest."""
         try:
-            n_objects = self.n_objects
-            self._shards.flush()
-            self._resize(n_objects)
-            facts_sha256 = self._write_facts()
-            content = {**self._header, "n_objects": n_objects, "shards": self._shards.shards}
-            content["columns"] = list(self._facts[0].columns) if self._facts else []
-            content["facts_sha256"] = facts_sha256
-            manifest = {**content, "fingerprint": fingerprint(content), "provenance": provenance()}
-            write_json_atomic(self.path / MANIFEST, manifest)
+            with disk_faults(self.path, UNFINISHED):
+                self._finish()
         finally:
             self._release()
         return CutoutStore(self.path)
+
+    def _finish(self) -> None:
+        n_objects = self.n_objects
+        self._shards.flush()
+        self._resize(n_objects)
+        facts_sha256 = self._write_facts()
+        columns = list(self._facts[0].columns) if self._facts else []
+        content = {**self._header, "n_objects": n_objects, "shards": self._shards.shards}
+        content |= {"columns": columns, "facts_sha256": facts_sha256}
+        names = (*TEXT_FACTS, *NUMBER_FACTS, *PER_BAND_FACTS, *(f"columns/{c}" for c in columns))
+        about = {
+            "fingerprint": fingerprint(content),
+            "facts_files": {name: facts_checksum(self.path, name) for name in names},
+            "provenance": provenance(),
+        }
+        write_json_atomic(self.path / MANIFEST, {**content, **about})
 
     def __enter__(self) -> Self:
         return self

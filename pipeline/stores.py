@@ -7,11 +7,10 @@ value (or one a band) an object. The manifest is written last: a store without i
 
 from __future__ import annotations
 
-import json
-import shutil
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,12 +18,13 @@ import zarr
 
 from equilens.pipeline.cutouts import CutoutBatch
 from equilens.pipeline.errors import StoreError
-from equilens.pipeline.provenance import (
-    sha256_file,
-)
+from equilens.pipeline.provenance import sha256_file
+from equilens.pipeline.removal import remove_store, sweep_partial, sweep_removed
 from equilens.pipeline.shards import shard_file
+from equilens.pipeline.zarr_faults import bounded_array, damage_named, read_json
 
 MANIFEST = "_manifest.json"
+REMAKE = "make the store again with --replace"
 SHARD_SIZE = 2048
 CHUNK_SIZE = 16
 
@@ -50,7 +50,7 @@ def read_manifest(path: Path | str, kind: str) -> dict[str, Any]:
         raise StoreError(
             f"{path} has no {MANIFEST}: it was never finished; run the command that makes it again"
         )
-    manifest = json.loads(file.read_text())
+    manifest = read_json(file, REMAKE)
     if manifest.get("kind") != kind:
         raise StoreError(f"{path} is a {manifest.get('kind')!r} store, need {kind!r}")
     return manifest
@@ -61,13 +61,16 @@ def prepare_path(path: Path | str, replace: bool) -> Path:
     path = Path(path)
     if path.exists() and not path.is_dir():
         raise StoreError(f"{path} is a file: choose another --out")
+    sweep_removed(path)
+    if not (path / MANIFEST).exists():
+        sweep_partial(path)
     if not path.exists() or not any(path.iterdir()):
         return path
     if not (path / "zarr.json").exists():
         raise StoreError(f"{path} holds something that is not a store: choose another --out")
     if (path / MANIFEST).exists() and not replace:
         raise StoreError(f"{path} exists and is complete: add --replace, or choose another --out")
-    shutil.rmtree(path)
+    remove_store(path)
     return path
 
 
@@ -82,7 +85,10 @@ class CutoutStore:
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         self.manifest = read_manifest(path, "cutouts")
-        self._group = zarr.open_group(self.path, mode="r")
+        with damage_named(self.path, REMAKE):
+            _check_manifest(self.manifest)
+            self._group = zarr.open_group(self.path, mode="r")
+        self._arrays: dict[str, zarr.Array[Any]] = {}
 
     @property
     def survey_name(self) -> str:
@@ -147,7 +153,8 @@ class CutoutStore:
     def read_pixels(self, name: str, rows: slice) -> np.ndarray:
         """`images` (float32) or `mask` (bool) of a contiguous range, (n, band, y, x)."""
         self._check_files(name, rows)
-        values = np.asarray(self._array(name)[rows])
+        with damage_named(self.path, REMAKE):
+            values = np.asarray(self._array(name)[rows])
         if name == "mask":
             return np.unpackbits(values, axis=-1, count=self.shape[1]).view(bool)
         return values
@@ -183,13 +190,30 @@ class CutoutStore:
         ]
 
     def facts(self, name: str, rows: slice = slice(None)) -> np.ndarray:
-        """A per-object array by name; the user's own and truth are ``columns/<name>``."""
-        values = np.asarray(self._array(name)[rows])
+        """A per-object array by name; the user's own and truth are ``columns/<name>``.
+
+        Raises
+        ------
+        StoreError
+            Its files are not the ones that were written.
+        """
+        with damage_named(self.path, REMAKE):
+            values = np.asarray(self._array(name)[rows])
         # zarr reads text as StringDType; the rest of the scientific stack still wants objects
         return values.astype(object) if values.dtype.kind == "T" else values
 
-    def _array(self, name: str) -> zarr.Array:
-        return cast(zarr.Array, self._group[name])
+    def _array(self, name: str) -> zarr.Array[Any]:
+        """An array, looked over when it is first asked for."""
+        if name not in self._arrays:
+            check_facts(self.path, self.manifest, name, REMAKE)
+            shape: tuple[int, ...] = (self.n_objects,)
+            if name in PER_BAND_FACTS or name in PIXEL_ARRAYS:
+                shape += (len(self.band_names),)
+            if name in PIXEL_ARRAYS:
+                width = self.shape[1] if name == "images" else -(-self.shape[1] // 8)
+                shape += (self.shape[0], width)
+            self._arrays[name] = bounded_array(self._group, name, shape, REMAKE)
+        return self._arrays[name]
 
     def _check_files(self, name: str, rows: slice) -> None:
         # zarr reads a lost file as zeros, which would pass for an empty sky
@@ -197,9 +221,43 @@ class CutoutStore:
         for shard in range(start // self.shard_size, -(-stop // self.shard_size)):
             known = self.manifest["shards"][shard]["sha256"][name]
             if known and not shard_file(self.path, name, shard).exists():
-                raise StoreError(
-                    f"{self.path} lost shard {shard} of {name}: make the store again with --replace"
-                )
+                raise StoreError(f"{self.path} lost shard {shard} of {name}: {REMAKE}")
+
+
+def _check_manifest(manifest: dict[str, Any]) -> None:
+    """What reading relies on; anything else in a manifest is for people."""
+    sides, rows = manifest["shape"], [shard["rows"] for shard in manifest["shards"]]
+    numbers = (*sides, *rows, manifest["n_objects"], manifest["shard_size"])
+    if len(sides) != 2 or any(type(n) is not int or n < 0 for n in numbers):
+        raise ValueError("shape, n_objects, shard_size and rows must be whole numbers")
+    full = manifest["shard_size"]
+    if full < 1 or any(n != full for n in rows[:-1]) or sum(rows) != manifest["n_objects"]:
+        raise ValueError(f"shards of {full} rows do not add up to {manifest['n_objects']} objects")
+    names = (manifest["survey"], manifest["fingerprint"], *manifest["bands"], *manifest["columns"])
+    if not all(isinstance(name, str) for name in names):
+        raise ValueError("survey, fingerprint, bands and columns must be text")
+    for shard in manifest["shards"]:
+        if not all(isinstance(shard["sha256"][name], str) for name in PIXEL_ARRAYS):
+            raise ValueError("each shard needs the checksums of its files")
+
+
+def facts_checksum(path: Path, name: str) -> str:
+    """sha256 over the files of the per-object array `name`, one after another, with their names."""
+    digest = hashlib.sha256()
+    for file in sorted((path / name).rglob("*")):
+        if file.is_file():
+            digest.update(f"{file.relative_to(path)} {sha256_file(file)}\n".encode())
+    return digest.hexdigest()
+
+
+def check_facts(path: Path, manifest: dict[str, Any], name: str, remedy: str) -> None:
+    """Refuse a per-object array that is damaged: zarr reads a lost file as zeros or empty text.
+
+    Stores of before checksums were kept pass.
+    """
+    known = manifest.get("facts_files", {}).get(name)
+    if known is not None and facts_checksum(path, name) != known:
+        raise StoreError(f"{path}: the array {name} does not match its checksum: {remedy}")
 
 
 def shard_checksums(path: Path, index: int) -> dict[str, str]:

@@ -8,6 +8,7 @@ from typing import Any
 from equilens.catalogs.calibration_result import read_calibration
 from equilens.catalogs.export import write_catalog
 from equilens.pipeline.candidates import candidate_table
+from equilens.pipeline.disk_faults import disk_faults
 from equilens.pipeline.provenance import provenance, sha256_file
 from equilens.pipeline.skymaps import SkyMapStore
 from equilens.tasks.engine import RemadeTask, luigi
@@ -47,5 +48,6 @@ class ExportTask(RemadeTask):
         if file and fitted:
             facts["calibration"] = {"sha256": sha256_file(file), **fitted.summary()}
         for path in self.out:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-            write_catalog(table, path, facts)
+            with disk_faults(path):
+                Path(path).parent.mkdir(parents=True, exist_ok=True)
+                write_catalog(table, path, facts)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import multiprocessing
+import os
 import shutil
 import tempfile
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, partial
 from itertools import chain, cycle, islice
@@ -20,12 +23,14 @@ from pathlib import Path
 import numpy as np
 
 from equilens.pipeline.cutouts import CutoutBatch
+from equilens.pipeline.disk_faults import disk_faults
 from equilens.pipeline.errors import IngestError
 from equilens.pipeline.ingest.batches import BatchResult, Outcome, gather_batch, read_each
 from equilens.pipeline.surveys.objects import ObjectRef
 from equilens.pipeline.surveys.survey import Survey
 
 SLOT_BYTES = 32 * 2**20
+SLOTS = "-equilens"
 MAX_BATCH = 256
 # whole chunks of a store are encoded where they lie
 CHUNK = 16
@@ -126,9 +131,7 @@ class _Pool:
         """Have a batch read; what is returned waits for the result."""
         if self._executor is None and self._workers:
             spawn = multiprocessing.get_context("spawn")
-            self._executor = ProcessPoolExecutor(
-                self._workers, spawn, initializer=_keep_freed_memory
-            )
+            self._executor = ProcessPoolExecutor(self._workers, spawn, initializer=_settle_in)
         executor = self._executor
         if executor is None:
             return batch.read
@@ -165,6 +168,19 @@ class _Pool:
             ) from error
 
 
+def _settle_in() -> None:
+    _keep_freed_memory()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Worker processes of a killed run would wait for work, and hold their memory, for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
 def _keep_freed_memory() -> None:
     """Let a worker's C library reuse the memory of one cutout for the next.
 
@@ -197,12 +213,26 @@ def _batched(refs: Iterable[ObjectRef], size: int) -> Iterator[list[ObjectRef]]:
 @contextmanager
 def _slot_files(shape: tuple[int, ...], n_slots: int) -> Iterator[list[Path]]:
     n_bytes = 5 * prod(shape)
-    with tempfile.TemporaryDirectory("-equilens", dir=_roomy_folder(n_bytes * n_slots)) as folder:
+    where = Path(_roomy_folder(n_bytes * n_slots) or tempfile.gettempdir())
+    _sweep_slots(where)
+    with (
+        tempfile.TemporaryDirectory(SLOTS, dir=where) as folder,
+        open(Path(folder, "lock"), "wb") as lock,
+    ):
+        fcntl.flock(lock, fcntl.LOCK_EX)
         paths = [Path(folder, f"slot{number}") for number in range(n_slots)]
         for path in paths:
-            with open(path, "wb") as file:
+            with disk_faults(folder), open(path, "wb") as file:
                 file.truncate(n_bytes)
         yield paths
+
+
+def _sweep_slots(where: Path) -> None:
+    """Remove the slots of killed runs: their lock ended with them, their memory did not."""
+    for folder in where.glob(f"*{SLOTS}"):
+        with suppress(OSError), open(folder / "lock", "rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _roomy_folder(n_bytes: int) -> str | None:

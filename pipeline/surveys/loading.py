@@ -14,6 +14,8 @@ from typing import Any
 from equilens.pipeline.errors import SurveyError
 from equilens.pipeline.surveys.survey import Band, Layout, MaskRule, Survey
 
+LARGEST_BYTES = 2**20
+
 
 def load_survey(path: Path | str) -> Survey:
     """Read a survey from a TOML file.
@@ -24,9 +26,16 @@ def load_survey(path: Path | str) -> Survey:
         If the file is missing, no TOML, or has unknown, missing or wrong keys.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        # a folder or a named pipe has no size to trust
+        if not Path(path).is_file():
+            raise FileNotFoundError("no such file")
+        with open(path, "rb") as file:
+            data = file.read(LARGEST_BYTES + 1)
+        text = data.decode("utf-8")
+    except (OSError, ValueError) as error:
         raise SurveyError(f"survey file {path}: can not be read ({error})") from None
+    if len(data) > LARGEST_BYTES:
+        raise SurveyError(f"survey file {path}: over {LARGEST_BYTES} bytes; surveys take a few KB")
     return parse_survey(text, str(path))
 
 
@@ -34,11 +43,11 @@ def parse_survey(text: str, origin: str = "survey") -> Survey:
     """As `load_survey`, from the text itself; `origin` names it in errors."""
     try:
         content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise SurveyError(f"{origin}: not valid TOML: {error}") from None
     try:
         return _survey(content)
-    except (SurveyError, TypeError, ValueError, AttributeError) as error:
+    except (SurveyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise SurveyError(f"{origin}: {error}") from None
 
 

@@ -24,6 +24,9 @@ from equilens.pipeline.surveys.paths import outside_source
 if TYPE_CHECKING:
     from equilens.pipeline.surveys.survey import Survey
 
+# ten nights of ten million objects
+MOST_ROWS = 10**8
+LARGEST_TABLE_BYTES = 2**33
 _PLAIN_KEYS = ("id", "path", "ra", "dec", "index")
 
 
@@ -57,17 +60,41 @@ def read_table(path: Path, text: tuple[str, ...] = ("id", "path")) -> pa.Table:
         If the file is missing or no such table.
     """
     try:
-        if path.suffix.lower() == ".parquet":
-            return pa.parquet.read_table(path)
-        table = _read_csv(path, text)
-        whole = [f.name for f in table.schema if pa.types.is_integer(f.type)]
-        if not whole:
-            return table
-        written = _read_csv(path, (*text, *whole))
-        padded = [name for name in whole if _has_leading_zeros(written.column(name))]
-        return _read_csv(path, (*text, *padded)) if padded else table
-    except (OSError, pa.ArrowInvalid, pa.ArrowKeyError) as error:
+        is_parquet = path.suffix.lower() == ".parquet"
+        table = _read_parquet(path) if is_parquet else _read_text(path, text)
+        names = table.column_names
+    # text that is no UTF-8 shows in names and values only
+    except (OSError, ValueError, MemoryError, pa.ArrowException) as error:
         raise SurveyError(f"table {path}: can not be read: {error}") from None
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise SurveyError(f"table {path}: column {repeated[0]!r} is there twice: drop one")
+    return table
+
+
+def _read_parquet(path: Path) -> pa.Table:
+    about = pa.parquet.read_metadata(path)
+    size = sum(about.row_group(k).total_byte_size for k in range(about.num_row_groups))
+    if size > LARGEST_TABLE_BYTES or about.num_rows > MOST_ROWS:
+        raise ValueError(
+            f"it claims {about.num_rows} rows of {size} bytes; {MOST_ROWS} rows of "
+            f"{LARGEST_TABLE_BYTES} bytes are read at most: split it"
+        )
+    table = pa.parquet.read_table(path)
+    table.validate(full=True)
+    return table
+
+
+def _read_text(path: Path, text: tuple[str, ...]) -> pa.Table:
+    if path.stat().st_size > LARGEST_TABLE_BYTES:
+        raise ValueError(f"over {LARGEST_TABLE_BYTES} bytes: split it, or give Parquet")
+    table = _read_csv(path, text)
+    whole = [f.name for f in table.schema if pa.types.is_integer(f.type)]
+    if not whole:
+        return table
+    written = _read_csv(path, (*text, *whole))
+    padded = [name for name in whole if _has_leading_zeros(written.column(name))]
+    return _read_csv(path, (*text, *padded)) if padded else table
 
 
 def _read_csv(path: Path, text: tuple[str, ...]) -> pa.Table:
@@ -128,19 +155,40 @@ def _row_ref(
             files[0][1],
         )
     for path in dict.fromkeys(path for _, path in files):
-        fault = fault or outside_source(path, root)
+        fault = fault or _misplaced(path, root, row)
     ra, dec, position_fault = _position(values, row)
-    index = values.get("index")
+    index, index_fault = _index(values, row)
     return ObjectRef(
         str(values.get("id") or _id_from_name(survey, files, row)),
         files,
-        int(index) if index is not None else None,
+        index,
         columns,
         ra,
         dec,
         root,
-        fault or position_fault,
+        fault or position_fault or index_fault,
     )
+
+
+def _misplaced(path: Path, root: Path, row: int) -> RejectedObject | None:
+    try:
+        return outside_source(path, root)
+    except (OSError, ValueError) as error:  # a NUL, or more characters than a path may have
+        return RejectedObject("missing-file", f"row {row + 1}: {error}", "correct its path")
+
+
+def _index(values: dict[str, Any], row: int) -> tuple[int | None, RejectedObject | None]:
+    given = values.get("index")
+    if given is None:
+        return None, None
+    try:
+        index = int(given)
+        if index == float(given) and 0 <= index < MOST_ROWS:
+            return index, None
+    except (TypeError, ValueError, OverflowError):
+        pass
+    found = f"row {row + 1}: index {given!r}"
+    return None, RejectedObject("bad-index", found, "give the row in the cube, from 0")
 
 
 def _position(values: dict[str, Any], row: int) -> tuple[float, float, RejectedObject | None]:

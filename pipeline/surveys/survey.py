@@ -6,9 +6,12 @@ positions. A plugin may subclass `Survey` and override `discover` and `read`; mo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from math import inf, prod
 from pathlib import Path
+from string import Formatter
 from typing import Literal, get_args
 
 from equilens.pipeline.errors import SurveyError
@@ -20,6 +23,8 @@ from equilens.pipeline.surveys.reading import read_object
 LayoutKind = Literal["file-per-band", "cube", "extensions", "object-cube"]
 ZeropointRule = Literal["band", "keyword", "flux-keyword", "stack-exptime"]
 WcsRule = Literal["header", "none"]
+# a writer holds a chunk of 16 cutouts in memory
+MAX_CUTOUT_BYTES = 2**26
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ class Band:
     def __post_init__(self) -> None:
         for quantity in ("wavelength_nm", "psf_fwhm_arcsec", "noise_njy"):
             value = getattr(self, quantity)
-            if not value > 0:
+            if not 0 < value < inf:
                 raise SurveyError(f"band {self.name!r}: {quantity} must be positive, got {value}")
 
 
@@ -87,6 +92,10 @@ class Layout:
                 f"layout pattern must name a file below the source folder, got {self.pattern!r}; "
                 "for example '{id}_{band}.fits'"
             )
+        _check_template("pattern", self.pattern, ("id", "band"))
+        _check_template("object_id", self.object_id, ("id", "ID", "index"))
+        for name in ("image", "rms", "psf"):
+            _check_template(name, getattr(self, name), ("id", "band"))
         if self.kind == "extensions" and not self.image:
             raise SurveyError("layout of kind 'extensions' needs image, such as '{band}_FLUX'")
         needed = {"file-per-band": "id", "cube": "id", "extensions": "id", "object-cube": "band"}
@@ -99,6 +108,25 @@ class Layout:
     def token(self, band: str) -> str:
         """What stands for `band` in a name."""
         return dict(self.band_tokens).get(band, band)
+
+
+def _check_template(name: str, text: str, fields: tuple[str, ...]) -> None:
+    """Placeholders are plain: attributes, conversions and wide paddings are no business of theirs.
+
+    Python's format language reaches into objects, and pads to any width it is told.
+    """
+    try:
+        parts = list(Formatter().parse(text))
+    except ValueError as error:
+        raise SurveyError(f"layout {name} {text!r}: {error}") from None
+    for _, field_name, spec, conversion in parts:
+        if field_name is None:
+            continue
+        padded = field_name == "index" and re.fullmatch(r"0?\d{0,2}d?", spec or "")
+        if field_name not in fields or conversion or (spec and not padded):
+            raise SurveyError(
+                f"layout {name} may hold {', '.join(f'{{{f}}}' for f in fields)}, got {text!r}"
+            )
 
 
 @dataclass(frozen=True)
@@ -157,7 +185,7 @@ class Survey:
             raise SurveyError(f"survey {self.name!r}: at least one band is needed")
         if len(set(self.band_names)) != len(self.bands):
             raise SurveyError(f"survey {self.name!r}: band names repeat: {self.band_names}")
-        if not self.pixel_scale_arcsec > 0:
+        if not 0 < self.pixel_scale_arcsec < inf:
             raise SurveyError(
                 f"survey {self.name!r}: pixel_scale_arcsec must be positive, "
                 f"got {self.pixel_scale_arcsec}"
@@ -165,6 +193,11 @@ class Survey:
         if any(side < 33 or side % 2 == 0 for side in self.shape):
             raise SurveyError(
                 f"survey {self.name!r}: shape must be odd and at least 33, got {self.shape}"
+            )
+        if 4 * len(self.bands) * prod(self.shape) > MAX_CUTOUT_BYTES:
+            raise SurveyError(
+                f"survey {self.name!r}: a cutout may take {MAX_CUTOUT_BYTES} bytes, got "
+                f"{len(self.bands)} bands of {self.shape}; cut smaller ones"
             )
         if not 0 <= self.max_missing_bands < len(self.bands):
             raise SurveyError(

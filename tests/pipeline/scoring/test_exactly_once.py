@@ -1,0 +1,106 @@
+"""Nothing stale, swapped or half written ever passes for a score of this network."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from equilens.models.checkpoint import save_checkpoint
+from equilens.models.inputs import InputSpec
+from equilens.models.networks import build_finder
+from equilens.pipeline import blocks
+from equilens.pipeline.blocks import score_block
+from equilens.pipeline.errors import ScoringError, StoreError
+from equilens.pipeline.scores import IDENTITY, ScoreStore, block_file
+from equilens.pipeline.scoring import SMALL_BLOCK, _plan, score
+from equilens.pipeline.stores import MANIFEST
+from equilens.pipeline.toy import toy_cutouts, write_toy_store
+
+N = SMALL_BLOCK + 30
+SPEC = InputSpec(("a", "b"), 0.1, (33, 33))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Cutouts, weights, and their scores."""
+    folder = tmp_path_factory.mktemp("once")
+    store = write_toy_store(folder / "toy.zarr", toy_cutouts(N, missing_share=0.2)).path
+    finder = build_finder("d4-resnet-nano", SPEC, seed=3)
+    weights = save_checkpoint(folder / "random.safetensors", finder, {})
+    return store, weights, score(store, weights, folder / "scores.zarr", workers=1).path
+
+
+@pytest.fixture
+def copy(made, tmp_path):
+    return shutil.copytree(made[2], tmp_path / "copy.zarr")
+
+
+def test_a_task_that_outlived_its_driver_writes_into_no_other_scores(made, copy):
+    store, weights, _ = made
+    stale = _plan(store, weights, copy, 32).task("cpu")
+    before = block_file(copy, 0).read_bytes()
+    with pytest.raises(ScoringError, match="another run now: not written"):
+        score_block(stale, 0, SMALL_BLOCK)
+    assert block_file(copy, 0).read_bytes() == before
+
+
+def test_blocks_in_each_others_place_are_scored_again(made, copy):
+    """Both are sound by their own CRC: only the manifest knows."""
+    shutil.copy(block_file(copy, 1), block_file(copy, 0))
+    store, weights, whole = made
+    assert score(store, weights, copy, workers=1).n_scored_now == SMALL_BLOCK
+    np.testing.assert_array_equal(ScoreStore(copy).scores(), ScoreStore(whole).scores())
+
+
+@pytest.mark.parametrize("finished", [True, False])
+@pytest.mark.parametrize("name", ["ids", "flags"])
+def test_lost_ids_are_no_empty_ids(made, copy, name, finished):
+    store, weights, whole = made
+    next(file for file in (copy / name / "c").rglob("*") if file.is_file()).unlink()
+    with pytest.raises(StoreError, match=f"{name} does not match"):
+        getattr(ScoreStore(copy), name)()
+    if not finished:
+        (copy / MANIFEST).unlink()
+    assert score(store, weights, copy, workers=1).already_complete
+    assert ScoreStore(copy).ids().tolist() == ScoreStore(whole).ids().tolist()
+    assert ScoreStore(copy).fingerprint == ScoreStore(whole).fingerprint
+
+
+def test_what_killed_workers_left_half_written_is_swept(made, copy):
+    store, weights, _ = made
+    (copy / MANIFEST).unlink()
+    block_file(copy, 0).unlink()
+    half = block_file(copy, 0).with_name(f"0.{'0' * 32}.partial")
+    half.write_bytes(b"half")
+    gone = copy.with_name(f".{copy.name}.{'0' * 32}.gone")
+    shutil.copytree(copy, gone)
+    score(store, weights, copy, workers=1)
+    assert not half.exists()
+    assert not gone.exists()
+
+
+def test_a_damaged_identity_is_another_run(made, copy):
+    store, weights, _ = made
+    (copy / IDENTITY).write_text("{")
+    with pytest.raises(ScoringError, match="--replace"):
+        score(store, weights, copy)
+    assert score(store, weights, copy, workers=1, replace=True).n_scored_now == N
+
+
+def test_a_full_disk_is_one_error_and_keeps_what_was_scored(made, tmp_path, monkeypatch):
+    store, weights, whole = made
+    out, write = tmp_path / "full.zarr", blocks.zarr.open_array
+
+    def full_after_one(*args, **kwargs):
+        if block_file(out, 0).exists():
+            raise OSError(28, "No space left on device")
+        return write(*args, **kwargs)
+
+    monkeypatch.setattr(blocks.zarr, "open_array", full_after_one)
+    with pytest.raises(StoreError, match="no space is left on its file system: free some"):
+        score(store, weights, out, workers=1)
+    kept = block_file(out, 0).stat().st_mtime_ns
+    monkeypatch.undo()
+    assert score(store, weights, out, workers=1).n_scored_now == N - SMALL_BLOCK
+    assert block_file(out, 0).stat().st_mtime_ns == kept
+    np.testing.assert_array_equal(ScoreStore(out).scores(), ScoreStore(whole).scores())
