@@ -43,3 +43,11 @@ class EquivarianceError(ModelError, AssertionError):
 
 class ExportError(ModelError, RuntimeError):
     """An exported network that does not give the finder's logits."""
+
+
+class HarmonicError(ModelError, ValueError):
+    """A spherical-harmonic transform asked for degrees, grids or maps that it cannot have."""
+
+
+class PixelError(ModelError, ValueError):
+    """A HEALPix resolution or set of pixels that does not exist or does not fit."""
