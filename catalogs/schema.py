@@ -40,7 +40,7 @@ CATALOG_COLUMNS = (
            "meta.id"),
     Column("ra", REAL, "Right ascension (ICRS), null where unknown", "pos.eq.ra;meta.main", "deg"),
     Column("dec", REAL, "Declination (ICRS), null where unknown", "pos.eq.dec;meta.main", "deg"),
-    Column("score", REAL, "Logit of the network, uncalibrated: it ranks, it is no probability",
+    Column("score", REAL, "What ranks: an uncalibrated logit, or the S/N of a filter",
            "stat.value"),
     Column("probability", REAL, "Calibrated probability of being a lens, where a share "
            "probability_prior of the objects is; valid only if p(x|y), what lenses and non-lenses "
