@@ -1,7 +1,7 @@
 """The command line: `equilens COMMAND …`, one result on stdout, one honest exit code.
 
 Exit codes: 0 done; 1 failed; 2 wrong use; 3 done, but more objects were quarantined than
-``--tolerance`` allows.
+``--tolerance`` allows, or a night that is not accepted.
 """
 
 from __future__ import annotations
@@ -39,6 +39,9 @@ FAMILIES = (
     "export_model",
     "show",
     "lenscat",
+    "sky",
+    "night",
+    "status",
 )
 INTERRUPTED = 130
 
@@ -53,7 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="equilens",
         description="Find strong gravitational lenses in any survey, on any sky.",
-        epilog="Exit codes: 0 done, 1 failed, 2 wrong use, 3 done but over the tolerance.",
+        epilog="Exit codes: 0 done, 1 failed, 2 wrong use, 3 done but not accepted.",
     )
     parser.add_argument("--version", action="version", version=f"equilens {version('equilens')}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
