@@ -2,6 +2,7 @@
 
 Euclid Q1: 3 strong lenses and 9 field objects. Dark Energy Survey: 23 galaxies. HI4PI: a map of
 neutral hydrogen. Where they come from and their licences stand in NOTICE.
+A disc of simulated shear stands for a sky to map the mass of.
 """
 
 from __future__ import annotations
@@ -17,19 +18,24 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+import pyarrow.csv
 from astropy.io import fits
 
 from equilens.catalogs.calibration_result import read_calibration
 from equilens.catalogs.errors import CatalogError
 from equilens.catalogs.evaluation import evaluate_scores
 from equilens.catalogs.export import read_catalog
+from equilens.catalogs.footprint import area_sq_deg, read_footprint
 from equilens.catalogs.selection_table import read_selection
+from equilens.models.spherical.mapper_checkpoint import load_mapper
 from equilens.pipeline.challenge import quarantine_of
 from equilens.pipeline.evaluation import join_truth, store_truth
+from equilens.pipeline.masses.products import FOOTPRINT, MASS_MAP, PEAK_LIST
 from equilens.pipeline.provenance import provenance, sha256_file, write_atomic
 from equilens.pipeline.quarantine import write_quarantine
 from equilens.pipeline.report import (
     EvaluatedSample,
+    MappedSky,
     MeasuredSelection,
     ReportContent,
     Sample,
@@ -41,6 +47,8 @@ from equilens.pipeline.stores import CutoutStore
 
 REAL_SURVEY, CUBE_SURVEY, MAP_NAME = "euclid-mer", "des-cube", "h1_column_density"
 MAP_FILE = "healpix/h1_nh_HI4PI_healpix_lowres.fits.gz"
+SHEAR_FILE, CONVERGENCE_FILE = "shear/shear.fits.gz", "shear/convergence.fits.gz"
+HALO_FILE, MAPPER = "shear/haloes.csv", "euclid-sky-512"
 CATALOG_SUFFIXES = ("parquet", "vot", "fits", "ecsv")
 TRUNCATED_SHARE = 0.6
 # the sample that the candidate catalogue is made of
@@ -63,7 +71,7 @@ class DemoFolder:
         return self.path / "files" / "euclid.csv"
 
     def store(self, name: str) -> str:
-        """A store of the folder: euclid, des, simulated or sky."""
+        """A store of the folder: euclid, des, simulated, sky, shear or convergence."""
         return str(self.path / "stores" / f"{name}.zarr")
 
     def scores(self, name: str) -> str:
@@ -89,6 +97,11 @@ class DemoFolder:
     def ranks(self) -> Path:
         """Where the real Euclid objects rank among the simulated non-lenses."""
         return self.path / "ranks.csv"
+
+    @property
+    def mass(self) -> Path:
+        """Folder of the mass map and its peaks."""
+        return self.path / "mass"
 
     @property
     def report(self) -> Path:
@@ -176,8 +189,8 @@ def read_measured(path: Path) -> MeasuredSelection:
     return MeasuredSelection(*read_selection(path))
 
 
-def write_demo_report(folder: DemoFolder) -> None:
-    """Write quarantine table and report from the finished stores and catalogues."""
+def write_demo_report(folder: DemoFolder, *, with_sky: bool = True) -> None:
+    """Write quarantine table and report from the finished stores, catalogues and mass map."""
     samples = _samples(folder)
     write_quarantine(folder.quarantine, [row for s in samples for row in s.quarantine])
     table = read_catalog(folder.catalogs[0])
@@ -196,6 +209,7 @@ def write_demo_report(folder: DemoFolder) -> None:
         selection=made_or_none(folder.selection, read_measured),
         ranks=read_catalog(folder.ranks),
         labels=labels,
+        mapped=mapped_sky(folder) if with_sky else None,
         sky_map=SkyMapStore(folder.store("sky")),
         map_name="column density of neutral hydrogen, HI4PI",
         provenance=_provenance(folder, samples),
@@ -252,6 +266,20 @@ def _evaluated(folder: DemoFolder) -> EvaluatedSample:
     metrics = evaluate_scores(truth.is_lens, joined.scores)
     store = CutoutStore(folder.store("simulated"))
     return EvaluatedSample("simulated Euclid cutouts", store, truth, joined.scores, metrics)
+
+
+def mapped_sky(folder: DemoFolder) -> MappedSky:
+    """The mass map of the folder, with the truth."""
+    mass = SkyMapStore.open(folder.mass / MASS_MAP)
+    mapper = load_mapper(MAPPER)
+    return MappedSky(
+        mass=mass,
+        truth=SkyMapStore.open(folder.store("convergence")),
+        peaks=read_catalog(folder.mass / PEAK_LIST),
+        haloes=pyarrow.csv.read_csv(sample_path(HALO_FILE)),
+        area_sq_deg=area_sq_deg(read_footprint(folder.mass / FOOTPRINT)),
+        mapper=f"{mapper.name} ({mapper.sha256[:12]})",
+    )
 
 
 def _provenance(folder: DemoFolder, samples: list[Sample]) -> dict[str, str]:

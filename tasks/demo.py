@@ -7,12 +7,15 @@ from typing import Any
 
 from equilens.models.checkpoint import shipped_weights
 from equilens.pipeline.demo import (
+    CONVERGENCE_FILE,
     CUBE_SURVEY,
     LENS_SHARE,
     LENSES_PER_SQUARE_DEGREE,
     MAP_FILE,
     MAP_NAME,
+    MAPPER,
     REAL_SURVEY,
+    SHEAR_FILE,
     DemoFolder,
     prepare_files,
     sample_path,
@@ -28,6 +31,7 @@ from equilens.tasks.rank import RankTask
 from equilens.tasks.score import ScoreTask
 from equilens.tasks.selection_function import SelectionFunctionTask
 from equilens.tasks.simulate import SimulateTask, truth_path
+from equilens.tasks.sky_mapper import SkyScoreTask
 from equilens.tasks.skymap import SkyMapTask
 
 
@@ -67,6 +71,7 @@ class DemoReportTask(RemadeTask):
     """The report on everything that came before: it tells of this very run."""
 
     out = luigi.Parameter()
+    with_sky = luigi.BoolParameter(default=True)
 
     def output(self) -> luigi.LocalTarget:
         """The page."""
@@ -74,7 +79,7 @@ class DemoReportTask(RemadeTask):
 
     def make(self) -> None:
         """Gather and write."""
-        write_demo_report(DemoFolder(Path(self.out)))
+        write_demo_report(DemoFolder(Path(self.out)), with_sky=self.with_sky)
 
 
 def demo_tasks(
@@ -83,6 +88,7 @@ def demo_tasks(
     n_simulated: int,
     seed: int,
     model: str = REAL_SURVEY,
+    with_sky: bool = True,
     replace: bool = False,
     progress: dict[str, Any] | None = None,
 ) -> DemoReportTask:
@@ -91,6 +97,7 @@ def demo_tasks(
     Parameters
     ----------
     model : network for the Euclid cutouts, real and simulated
+    with_sky : map the mass of the shear that ships, too
     progress : callbacks by ``simulate`` and ``score``
     """
     folder, bars = DemoFolder(Path(out)), progress or {}
@@ -116,7 +123,34 @@ def demo_tasks(
         maps={MAP_NAME: folder.store("sky")},
         after=(scores["euclid"], stores["sky"]),
     )
-    return DemoReportTask(out=str(out), after=(*measured, export, *scores.values(), stores["des"]))
+    mapped = _sky_tasks(folder, replace) if with_sky else ()
+    return DemoReportTask(
+        out=str(out),
+        with_sky=with_sky,
+        after=(*measured, export, *scores.values(), stores["des"], *mapped),
+    )
+
+
+def _sky_tasks(folder: DemoFolder, replace: bool) -> tuple[ProductTask, ...]:
+    """Mass map and peaks of the shear that ships, and the truth beside it."""
+    shear, truth = (
+        SkyMapTask(
+            source=str(sample_path(file)),
+            out=folder.store(name),
+            frame="icrs",
+            unit="1",
+            replace=replace,
+        )
+        for name, file in (("shear", SHEAR_FILE), ("convergence", CONVERGENCE_FILE))
+    )
+    mass = SkyScoreTask(
+        sky=folder.store("shear"),
+        model=MAPPER,
+        out=str(folder.mass),
+        replace=replace,
+        after=(shear,),
+    )
+    return mass, truth
 
 
 def _measuring_tasks(

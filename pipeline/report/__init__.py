@@ -6,10 +6,12 @@ from equilens.pipeline.report.content import (
     ReportContent,
     Sample,
 )
+from equilens.pipeline.report.mass_section import MappedSky
 from equilens.pipeline.report.page import render_report, write_report
 
 __all__ = [
     "EvaluatedSample",
+    "MappedSky",
     "MeasuredSelection",
     "ReportContent",
     "Sample",

@@ -13,6 +13,7 @@ from equilens.catalogs.calibration_result import CalibrationResult
 from equilens.catalogs.selection import SelectionFunction
 from equilens.catalogs.truth import Truth
 from equilens.pipeline.quarantine import QuarantineRow
+from equilens.pipeline.report.mass_section import MappedSky
 from equilens.pipeline.scores import ScoreStore
 from equilens.pipeline.skymaps import SkyMapStore
 from equilens.pipeline.stores import CutoutStore
@@ -97,6 +98,7 @@ class ReportContent:
     ranks : of real objects among simulated non-lenses, as `equilens.catalogs.reference_ranks`
         makes it
     labels : id → 0 or 1 of real objects that somebody has labelled; they are shown, not measured
+    mapped : a sky of shear with its mass map, if there is one
     sky_map, map_name : drawn behind the positions, and what it is of
     remarks : sentences for the top of the page
     provenance : label → text
@@ -110,6 +112,7 @@ class ReportContent:
     selection: MeasuredSelection | None = None
     ranks: pa.Table | None = None
     labels: Mapping[str, int] = field(default_factory=dict)
+    mapped: MappedSky | None = None
     sky_map: SkyMapStore | None = None
     map_name: str = ""
     remarks: Sequence[str] = ()

@@ -14,6 +14,7 @@ from equilens.pipeline.provenance import write_atomic
 from equilens.pipeline.quarantine import count_by_rule
 from equilens.pipeline.report.calibration_section import calibration_section
 from equilens.pipeline.report.content import EvaluatedSample, ReportContent, Sample
+from equilens.pipeline.report.mass_section import mass_section
 from equilens.pipeline.report.plots import (
     completeness_figure,
     roc_figure,
@@ -72,6 +73,7 @@ def render_report(content: ReportContent) -> str:
         calibration=content.calibration and calibration_section(content.calibration),
         selection=content.selection
         and selection_section(content.selection.function, content.selection.bins),
+        mapped=content.mapped and mass_section(content.mapped),
         quarantine=_quarantine(content.samples),
         provenance=content.provenance,
     )

@@ -23,6 +23,9 @@ def add(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -
     parser.add_argument("-n", type=positive, default=N_SIMULATED, metavar="N", help="to simulate")
     parser.add_argument("--seed", type=int, default=SEED, help="of the simulation")
     parser.add_argument("--model", metavar="NAME_OR_DIR", help="network for the Euclid cutouts")
+    parser.add_argument(
+        "--no-sky", action="store_true", help="leave out the mass map, two minutes of one core"
+    )
     parser.add_argument("--replace", action="store_true", help="make all of it anew")
     parser.set_defaults(run=run_demo)
 
@@ -46,11 +49,13 @@ def run_demo(args: argparse.Namespace) -> Outcome:
             n_simulated=args.n,
             seed=args.seed,
             model=model,
+            with_sky=not args.no_sky,
             replace=args.replace,
             progress={"simulate": simulated, "score": lambda facts: scored(int(facts["rows"]))},
         )
         run_tasks([task])
-    facts = _facts(DemoFolder(Path(args.out)))
+    folder = DemoFolder(Path(args.out))
+    facts = _facts(folder) | {"sky": None if args.no_sky else _sky(folder)}
     return Outcome(facts, _text(facts))
 
 
@@ -76,6 +81,23 @@ def _facts(folder: DemoFolder) -> dict[str, Any]:
         "report": str(folder.report),
         "catalogs": list(folder.catalogs),
         "files": [str(folder.path / "metrics.json"), str(folder.quarantine)],
+    }
+
+
+def _sky(folder: DemoFolder) -> dict[str, Any]:
+    """Area, peaks, and how many of the best ones are at a true halo."""
+    from equilens.pipeline.demo import mapped_sky
+    from equilens.pipeline.report.mass_section import MATCH_RADIUS_ARCMIN, best_peaks
+
+    sky = mapped_sky(folder)
+    best = best_peaks(sky)
+    return {
+        "area_sq_deg": sky.area_sq_deg,
+        "n_peaks": sky.peaks.num_rows,
+        "n_best": len(best),
+        "n_best_at_halo": sum(peak["halo"] is not None for peak in best),
+        "radius_arcmin": MATCH_RADIUS_ARCMIN,
+        "mapper": sky.mapper,
     }
 
 
@@ -123,10 +145,21 @@ def _text(facts: dict[str, Any]) -> str:
             *_measured_lines(facts),
             f"candidates {facts['n_candidates']} real Euclid objects ranked; the known lenses are "
             f"at {ranks}; of the simulated non-lenses {shares} score as high",
+            *_sky_lines(facts["sky"]),
             f"report     {facts['report']}",
             f"catalogue  {' '.join(facts['catalogs'])}",
         ]
     )
+
+
+def _sky_lines(sky: dict[str, Any] | None) -> list[str]:
+    if sky is None:
+        return []
+    return [
+        f"mass       {sky['area_sq_deg']:.0f} square degrees of simulated shear by "
+        f"{sky['mapper']}: {sky['n_peaks']} peaks, {sky['n_best_at_halo']} of the "
+        f"{sky['n_best']} best within {sky['radius_arcmin']:g}' of a true halo"
+    ]
 
 
 def _measured_lines(facts: dict[str, Any]) -> list[str]:

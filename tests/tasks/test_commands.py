@@ -338,7 +338,7 @@ def euclid_weights(tmp_path):
 
 def test_demo(equilens_json, tmp_path, euclid_weights):
     out = tmp_path / "demo"
-    words = ("demo", "--out", out, "-n", "64", "--model", euclid_weights)
+    words = ("demo", "--out", out, "-n", "64", "--no-sky", "--model", euclid_weights)
     code, facts = equilens_json(*words)
     assert code == 0
     assert facts["n_objects"] == {"euclid": 12, "des": 23, "simulated": 64}

@@ -54,4 +54,7 @@ def test_the_report_comes_after_all_that_is_measured(tmp_path):
         "DemoSelectionTask",
         "RankTask",
         "ExportTask",
+        "SkyScoreTask",
     } <= names
+    without = demo_tasks(tmp_path, n_simulated=8, seed=0, with_sky=False)
+    assert "SkyScoreTask" not in {type(task).__name__ for task in without.deps()}
