@@ -16,6 +16,7 @@ from pathlib import Path
 import safetensors
 import safetensors.torch
 import torch
+from torch import nn
 
 from equilens.models.committee import MOST_MEMBERS, Committee
 from equilens.models.errors import ArchitectureError, CheckpointError, UnsafeWeightsError
@@ -98,7 +99,7 @@ def load_checkpoint(path: str | os.PathLike) -> tuple[LensFinder | Committee, di
     except safetensors.SafetensorError as error:
         raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from error
     finder = _rebuild(path, metadata)
-    _load_state(path, finder, state)
+    load_checked_state(path, finder, state, repr(finder.architecture.name))
     return finder.eval(), metadata | {"sha256": model_sha256(path)}
 
 
@@ -168,19 +169,28 @@ def _rebuild(path: Path, metadata: dict) -> LensFinder | Committee:
         raise CheckpointError(f"{path} declares a network that cannot be built: {error}") from error
 
 
-def _load_state(path: Path, finder: LensFinder | Committee, state: dict[str, torch.Tensor]) -> None:
-    expected = finder.state_dict()
+def load_checked_state(
+    path: Path, module: nn.Module, state: dict[str, torch.Tensor], name: str
+) -> None:
+    """Load tensors into a module that they fit; `name` is what they should fit.
+
+    Raises
+    ------
+    CheckpointError
+        Tensors are missing, unknown, misshapen or not finite.
+    """
+    expected = module.state_dict()
     wrong = sorted(
-        name
-        for name in expected.keys() | state.keys()
-        if name not in expected
-        or name not in state
-        or expected[name].shape != state[name].shape
-        or not bool(torch.isfinite(state[name]).all())
+        key
+        for key in expected.keys() | state.keys()
+        if key not in expected
+        or key not in state
+        or expected[key].shape != state[key].shape
+        or not bool(torch.isfinite(state[key]).all())
     )
     if wrong:
         raise CheckpointError(
-            f"{path} does not fit {finder.architecture.name!r}: {len(wrong)} tensors are missing, "
+            f"{path} does not fit {name}: {len(wrong)} tensors are missing, "
             f"unknown, misshapen or not finite, first {wrong[0]!r}"
         )
-    finder.load_state_dict(state)
+    module.load_state_dict(state)

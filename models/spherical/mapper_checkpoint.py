@@ -15,10 +15,14 @@ from typing import Any
 
 import safetensors
 import safetensors.torch
-import torch
 from torch import Tensor
 
-from equilens.models.checkpoint import WEIGHTS_FOLDER, model_sha256, refuse_unsafe
+from equilens.models.checkpoint import (
+    WEIGHTS_FOLDER,
+    load_checked_state,
+    model_sha256,
+    refuse_unsafe,
+)
 from equilens.models.errors import CheckpointError, InputSpecError
 from equilens.models.spherical.mapper_spec import MapperSpec
 from equilens.models.spherical.mass_mapper import SphericalMassMapper
@@ -123,23 +127,6 @@ def load_mapper(name_or_path: str | os.PathLike) -> StoredMapper:
     except (KeyError, TypeError, ValueError, InputSpecError) as error:
         raise CheckpointError(f"{path} has a damaged header: {error!r}") from error
     prior = {k.removeprefix(_PRIOR): v for k, v in tensors.items() if k.startswith(_PRIOR)}
-    _load_state(path, network, {k: v for k, v in tensors.items() if not k.startswith(_PRIOR)})
+    state = {k: v for k, v in tensors.items() if not k.startswith(_PRIOR)}
+    load_checked_state(path, network, state, "its own specification")
     return StoredMapper(network.eval(), prior, card, model_sha256(path), path)
-
-
-def _load_state(path: Path, network: SphericalMassMapper, state: dict[str, Tensor]) -> None:
-    expected = network.state_dict()
-    wrong = sorted(
-        name
-        for name in expected.keys() | state.keys()
-        if name not in expected
-        or name not in state
-        or expected[name].shape != state[name].shape
-        or not bool(torch.isfinite(state[name]).all())
-    )
-    if wrong:
-        raise CheckpointError(
-            f"{path} does not fit its own specification: {len(wrong)} tensors are missing, "
-            f"unknown, misshapen or not finite, first {wrong[0]!r}"
-        )
-    network.load_state_dict(state)

@@ -13,14 +13,11 @@ from typing import Any, cast
 
 import numpy as np
 import zarr
-from zarr.codecs import BloscCodec
 
 from equilens.pipeline.provenance import fingerprint, provenance, write_json_atomic
-from equilens.pipeline.skymaps.ordering import N_BASE_PIXELS
+from equilens.pipeline.skymaps.arrays import create_map_array
 from equilens.pipeline.skymaps.store import KIND, MapColumn, SkyMapStore, shard_checksums
 from equilens.pipeline.stores import MANIFEST
-
-LARGEST_CHUNK = 4**8
 
 
 @dataclass(frozen=True)
@@ -55,18 +52,9 @@ def create_map(path: Path, layout: MapLayout) -> None:
     group = zarr.open_group(path, mode="w", zarr_format=3, attributes=attributes)
     for name, unit in layout.units.items():
         for kind, dtype in (("values", np.float32), ("mask", np.bool_)):
-            group.create_array(
-                f"{kind}/{layout.array(name)}",
-                shape=(N_BASE_PIXELS * layout.nside**2,),
-                dtype=dtype,
-                chunks=(min(LARGEST_CHUNK, layout.nside**2),),
-                shards=(layout.nside**2,),
-                compressors=[BloscCodec(cname="lz4", clevel=1, shuffle="bitshuffle")],
-                fill_value=0,
-                dimension_names=["pixel"],
-                attributes={"unit": unit} if kind == "values" else {},
-                config={"write_empty_chunks": True},
-            )
+            said = {"unit": unit} if kind == "values" else {}
+            array = f"{kind}/{layout.array(name)}"
+            create_map_array(group, array, layout.nside, np.dtype(dtype), said)
 
 
 def write_base_pixel(

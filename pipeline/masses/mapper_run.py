@@ -22,6 +22,7 @@ from equilens.pipeline.masses.mapper_loss import MapperLoss, mapper_loss
 from equilens.pipeline.masses.mapper_state import STATE, MapperState
 from equilens.pipeline.masses.patches import patch_tiling
 from equilens.pipeline.masses.training_skies import Batch, Plan
+from equilens.pipeline.training.resuming import drop_lines_after
 
 Progress = Callable[[dict[str, float]], None]
 FIELDS = (
@@ -67,7 +68,7 @@ class MapperRun:
         self.spec = state.network.spec
         self.progress = progress or (lambda facts: None)
         self._log = out / "log.csv"
-        _drop_lines_after(self._log, state.step)
+        drop_lines_after(self._log, FIELDS, state.step)
         self._before = state.elapsed_s
         self._started = time.monotonic()
         self._mark = int(self.done() * config.validations)
@@ -181,15 +182,3 @@ def _figures(estimate: MassEstimate, loss: MapperLoss, batch: Batch, scale: floa
         loss.halo,
     )
     return np.array([float(value) for value in figures])
-
-
-def _drop_lines_after(path: Path, step: int) -> None:
-    """A log without lines of a part that was lost."""
-    rows = []
-    if step and path.exists():
-        with path.open(newline="") as file:
-            rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS)
-        writer.writeheader()
-        writer.writerows(rows)

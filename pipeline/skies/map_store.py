@@ -11,13 +11,12 @@ from typing import Any
 import healpy as hp
 import numpy as np
 import zarr
-from zarr.codecs import BloscCodec
 
 from equilens.pipeline.errors import MapPixelError, MapStatementError
 from equilens.pipeline.provenance import fingerprint, provenance, write_json_atomic
 from equilens.pipeline.skymaps import FRAMES, SkyMapStore
+from equilens.pipeline.skymaps.arrays import create_map_array
 from equilens.pipeline.skymaps.frames import spins
-from equilens.pipeline.skymaps.ingest import LARGEST_CHUNK
 from equilens.pipeline.skymaps.ordering import N_BASE_PIXELS, block_pixels
 from equilens.pipeline.skymaps.store import KIND, MapColumn, shard_checksums
 from equilens.pipeline.stores import MANIFEST, prepare_path
@@ -88,8 +87,8 @@ def _write_column(
     group: zarr.Group, array: str, unit: str, values: np.ndarray, nside: int, ordering: str
 ) -> int:
     """Write one column, base pixel by base pixel; the number of masked pixels."""
-    stored = _create(group, f"values/{array}", nside, values.dtype, {"unit": unit})
-    stored_mask = _create(group, f"mask/{array}", nside, np.dtype(bool), {})
+    stored = create_map_array(group, f"values/{array}", nside, values.dtype, {"unit": unit})
+    stored_mask = create_map_array(group, f"mask/{array}", nside, np.dtype(bool), {})
     n_masked = 0
     for base_pixel in range(N_BASE_PIXELS):
         block = values[block_pixels(nside, base_pixel, ordering)]
@@ -100,21 +99,3 @@ def _write_column(
         stored[where], stored_mask[where] = block, mask
         n_masked += int(mask.sum())
     return n_masked
-
-
-def _create(
-    group: zarr.Group, name: str, nside: int, dtype: np.dtype, attributes: dict[str, Any]
-) -> zarr.Array:
-    return group.create_array(
-        name,
-        shape=(N_BASE_PIXELS * nside**2,),
-        dtype=dtype,
-        chunks=(min(LARGEST_CHUNK, nside**2),),
-        shards=(nside**2,),
-        compressors=[BloscCodec(cname="lz4", clevel=1, shuffle="bitshuffle")],
-        fill_value=0,
-        dimension_names=["pixel"],
-        attributes=attributes,
-        # an absent file would look like a lost one
-        config={"write_empty_chunks": True},
-    )

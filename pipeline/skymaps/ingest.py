@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import zarr
-from zarr.codecs import BloscCodec
 
 from equilens.pipeline.errors import MapPixelError
 from equilens.pipeline.provenance import (
@@ -19,6 +18,7 @@ from equilens.pipeline.provenance import (
     sha256_file,
     write_json_atomic,
 )
+from equilens.pipeline.skymaps.arrays import LARGEST_CHUNK, create_map_array
 from equilens.pipeline.skymaps.fitsmap import FitsMap, open_map
 from equilens.pipeline.skymaps.frames import spins
 from equilens.pipeline.skymaps.ordering import N_BASE_PIXELS, PixelOrder
@@ -32,8 +32,6 @@ from equilens.pipeline.skymaps.statements import (
 )
 from equilens.pipeline.skymaps.store import KIND, MapColumn, SkyMapStore, shard_checksums
 from equilens.pipeline.stores import MANIFEST, prepare_path
-
-LARGEST_CHUNK = 4**8
 
 
 def ingest_map(
@@ -154,8 +152,8 @@ def _write_column(
 ) -> int:
     """Write one column, base pixel by base pixel; the number of masked pixels."""
     values = source.values(index)
-    stored = _create(group, f"values/{array}", order.nside, values.dtype, {"unit": unit})
-    stored_mask = _create(group, f"mask/{array}", order.nside, np.dtype(bool), {})
+    stored = create_map_array(group, f"values/{array}", order.nside, values.dtype, {"unit": unit})
+    stored_mask = create_map_array(group, f"mask/{array}", order.nside, np.dtype(bool), {})
     n_masked = 0
     for base_pixel in range(N_BASE_PIXELS):
         block, unlisted = order.block(values, base_pixel)
@@ -165,21 +163,3 @@ def _write_column(
         stored[where], stored_mask[where] = block, mask
         n_masked += int(mask.sum())
     return n_masked
-
-
-def _create(
-    group: zarr.Group, name: str, nside: int, dtype: np.dtype, attributes: dict[str, Any]
-) -> zarr.Array:
-    return group.create_array(
-        name,
-        shape=(N_BASE_PIXELS * nside**2,),
-        dtype=dtype,
-        chunks=(min(LARGEST_CHUNK, nside**2),),
-        shards=(nside**2,),
-        compressors=[BloscCodec(cname="lz4", clevel=1, shuffle="bitshuffle")],
-        fill_value=0,
-        dimension_names=["pixel"],
-        attributes=attributes,
-        # an absent file would look like a lost one
-        config={"write_empty_chunks": True},
-    )

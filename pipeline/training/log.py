@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from equilens.catalogs.metrics import auroc, tpr0, tpr10, tpr_at_false_positives
+from equilens.pipeline.training.resuming import drop_lines_after
 from equilens.pipeline.training.state import TrainingState
 
 _RANKS = ("auroc", "tpr_fpr_1e-2", "tpr0", "tpr10")
@@ -21,14 +22,7 @@ class TrainingLog:
 
     def __init__(self, path: Path, step: int) -> None:
         self.path = path
-        rows = []
-        if step and path.exists():
-            with path.open(newline="") as file:
-                rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
-        with path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, FIELDS)
-            writer.writeheader()
-            writer.writerows(rows)
+        drop_lines_after(path, FIELDS, step)
 
     def add(
         self,
