@@ -171,7 +171,8 @@ def _summits(
     values = np.where(known, heights[around] - heights[pixels][:, None], 0.0) * nearness
     f0, fx, fy, fxx, fxy, fyy = np.einsum("nij,nj->in", np.linalg.pinv(design), values)
     determinant = fxx * fyy - fxy**2
-    dome = (known.sum(axis=1) >= 6) & (fxx < 0) & (determinant > 1e-12)
+    # at the rim of a mask too few values are left to say more than the pixel itself
+    dome = (known.sum(axis=1) >= 8) & (fxx < 0) & (determinant > 1e-12)
     safe = np.where(dome, determinant, 1.0)
     dx = np.where(dome, (fxy * fy - fyy * fx) / safe, 0.0)
     dy = np.where(dome, (fxy * fx - fxx * fy) / safe, 0.0)
@@ -179,6 +180,9 @@ def _summits(
     inside = np.hypot(dx, dy) <= 1
     dx, dy = np.where(inside, dx, 0.0), np.where(inside, dy, 0.0)
     rise = np.where(dome & inside, np.maximum(f0 + (fx * dx + fy * dy) / 2, 0.0), 0.0)
+    # on each axis a parabola through a highest sample rises by an eighth of its fall at most
+    fall = np.where(known, heights[pixels][:, None] - heights[around], 0.0).max(axis=1)
+    rise = np.minimum(rise, fall / 4)
     strength = np.maximum(heights[pixels] + rise, 1.0)
     sigma = np.where(dome, side / np.sqrt(strength * np.sqrt(safe)), side / np.sqrt(12))
     ra, dec = _offset(nside, pixels, dx * side, dy * side, nest)

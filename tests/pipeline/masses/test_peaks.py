@@ -48,6 +48,20 @@ def test_a_bump_is_found_between_pixels(ra, dec):
     assert expected * 0.9 < peaks.position_sigma_arcmin[0] < expected * 1.7
 
 
+def test_no_summit_is_made_up_at_the_rim_of_a_mask():
+    """Six values fit any paraboloid, however high."""
+    rng = np.random.default_rng(5)
+    snr = rng.normal(0, 1, EVERYWHERE.size)
+    searched = rng.random(EVERYWHERE.size) > 0.35
+    peaks = find(snr, searched, threshold=0.5)
+    pixel = hp.ang2pix(NSIDE, peaks.ra, peaks.dec, lonlat=True)
+    around = np.concatenate([pixel[None], hp.get_all_neighbours(NSIDE, pixel)])
+    highest = np.where((around >= 0) & searched[around], snr[around], -np.inf).max(axis=0)
+    assert len(peaks) > 300
+    assert (peaks.score <= highest + 0.25 * (highest + 5)).all()
+    assert peaks.score.max() < 1.5 * snr[searched].max()
+
+
 def test_nested_and_ring_give_the_same():
     snr = bump(40, 10) + bump(200, -70, 5)
     ring, nested = find(snr), find(hp.reorder(snr, r2n=True), ordering="nested")
