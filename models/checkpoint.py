@@ -28,6 +28,7 @@ COMMITTEE_FORMAT = "equilens-committee-1"
 LARGEST_BYTES = 2 * 1024**3
 LARGEST_SIDE_PX = 4097
 PICKLE_SUFFIXES = (".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".bin")
+TRAINED_WEIGHTS = "model.safetensors"  # in the folder of a training
 WEIGHTS_FOLDER = Path(__file__).parent / "weights"
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from equilens.tasks.errors import UsageError
 
@@ -131,3 +132,19 @@ def add_tolerance(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="quarantined share above which the exit code is 3 (default 0.05)",
     )
+
+
+def settings_file(path: Path | None) -> dict[str, Any]:
+    """The tables of a TOML file of settings; none without a file.
+
+    Raises
+    ------
+    UsageError
+        It is no TOML file.
+    """
+    if path is None:
+        return {}
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is no TOML file: {error}") from error

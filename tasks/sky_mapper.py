@@ -8,39 +8,22 @@ from equilens.models.errors import CheckpointError
 from equilens.models.spherical.mapper_checkpoint import load_mapper
 from equilens.pipeline.masses.mapper_config import MapperConfig
 from equilens.pipeline.masses.sky_products import TILES, SkyProducts, score_sky
-from equilens.pipeline.masses.training import WEIGHTS, mapper_identity, train_mapper
+from equilens.pipeline.masses.training import mapper_identity, train_mapper
 from equilens.pipeline.training.identity import differences
-from equilens.tasks.engine import ObjectParameter, ProductTask, RemadeTask, luigi
-from equilens.tasks.errors import TaskError
+from equilens.tasks.engine import ObjectParameter, RemadeTask, luigi
+from equilens.tasks.train import TrainingTask
 
 
-class SkyTrainTask(ProductTask):
+class SkyTrainTask(TrainingTask):
     """Train a mass mapper on simulated skies, into a folder."""
 
     skies = luigi.ListParameter()
     held_out = luigi.ListParameter()
-    out = luigi.Parameter()
-    config: Any = luigi.DictParameter(default={})
     size: Any = luigi.DictParameter(default={})
     name = luigi.Parameter(default="mass-mapper")
-    resume = luigi.BoolParameter(default=True)
-    progress = ObjectParameter()
 
-    def output(self) -> luigi.LocalTarget:
-        """The weights: written at the very end."""
-        return luigi.LocalTarget(f"{self.out}/{WEIGHTS}")
-
-    def complete(self) -> bool:
-        """Whether the weights are there, and are those of this training."""
-        return self.made or (super().complete() and not self._differences())
-
-    def make(self) -> None:
-        """Train until the budget ends."""
-        if not self.replace and self.output().exists():
-            raise TaskError(
-                f"{self.out} holds the weights of another training "
-                f"({'; '.join(self._differences())}): add --replace, or choose another --out"
-            )
+    def train(self) -> tuple[bool, int]:
+        """One mapper."""
         report = train_mapper(
             list(self.skies),
             self.out,
@@ -51,13 +34,10 @@ class SkyTrainTask(ProductTask):
             resume=self.resume,
             progress=self.progress,
         )
-        if not report.complete:
-            raise TaskError(
-                f"the training was stopped after {report.steps} steps: run the same command again "
-                "to go on with it"
-            )
+        return report.complete, report.steps
 
-    def _differences(self) -> list[str]:
+    def differences(self) -> list[str]:
+        """By data, settings and size."""
         wanted = mapper_identity(
             list(self.skies),
             list(self.held_out),

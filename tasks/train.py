@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from equilens.models.checkpoint import TRAINED_WEIGHTS
 from equilens.pipeline.training import (
     TrainConfig,
     WarmStart,
@@ -20,46 +21,67 @@ from equilens.tasks.simulate import SimulateTask
 PART_OBJECTS = 4096
 
 
-class TrainTask(ProductTask):
-    """Train a finder, or a committee, on labelled stores, into a folder."""
+class TrainingTask(ProductTask):
+    """Train into a folder: goes on where an equal training stopped, and never replaces another.
 
-    stores = luigi.ListParameter()
+    Subclasses train, and say how weights that are there differ from those that they would make.
+    """
+
     out = luigi.Parameter()
-    architecture = luigi.Parameter()
     config: Any = luigi.DictParameter(default={})
-    start: Any = luigi.DictParameter(default={})
-    members = luigi.IntParameter(default=1)
-    field_px = luigi.OptionalIntParameter(default=None)
-    name = luigi.OptionalParameter(default=None)
     resume = luigi.BoolParameter(default=True)
     progress = ObjectParameter()
 
     def output(self) -> luigi.LocalTarget:
         """The weights: written at the very end."""
-        return luigi.LocalTarget(f"{self.out}/model.safetensors")
+        return luigi.LocalTarget(f"{self.out}/{TRAINED_WEIGHTS}")
 
     def complete(self) -> bool:
         """Whether the weights are there, and are those of this training."""
-        return self.made or (super().complete() and not self._differences())
+        return self.made or (super().complete() and not self.differences())
 
     def make(self) -> None:
         """Train until the budget ends."""
         if not self.replace and self.output().exists():
             raise TaskError(
                 f"{self.out} holds the weights of another training "
-                f"({'; '.join(self._differences())}): add --replace, or choose another --out"
+                f"({'; '.join(self.differences())}): add --replace, or choose another --out"
             )
+        complete, steps = self.train()
+        if not complete:
+            raise TaskError(
+                f"the training was stopped after {steps} steps: run the same command again "
+                "to go on with it"
+            )
+
+    def train(self) -> tuple[bool, int]:
+        """Whether the training ended, and the steps taken."""
+        raise NotImplementedError
+
+    def differences(self) -> list[str]:
+        """What tells the weights that are there from those of this training."""
+        raise NotImplementedError
+
+
+class TrainTask(TrainingTask):
+    """Train a finder, or a committee, on labelled stores, into a folder."""
+
+    stores = luigi.ListParameter()
+    architecture = luigi.Parameter()
+    start: Any = luigi.DictParameter(default={})
+    members = luigi.IntParameter(default=1)
+    field_px = luigi.OptionalIntParameter(default=None)
+    name = luigi.OptionalParameter(default=None)
+
+    def train(self) -> tuple[bool, int]:
+        """One finder, or all members."""
         settings = self._settings() | {"resume": self.resume, "progress": self.progress}
         stores = list(self.stores)
         if self.members > 1:
             report = train_committee(stores, self.out, members=self.members, **settings)
         else:
             report = train(stores, self.out, **settings)
-        if not report.complete:
-            raise TaskError(
-                f"the training was stopped after {report.steps} steps: run the same command again "
-                "to go on with it"
-            )
+        return report.complete, report.steps
 
     def _settings(self) -> dict[str, Any]:
         return {
@@ -70,7 +92,8 @@ class TrainTask(ProductTask):
             "start": WarmStart(**self.start) if self.start else None,
         }
 
-    def _differences(self) -> list[str]:
+    def differences(self) -> list[str]:
+        """By data, settings and start."""
         settings = self._settings() | {"members": self.members}
         return other_training(self.output().path, list(self.stores), **settings)
 

@@ -18,6 +18,7 @@ import safetensors.torch
 from torch import Tensor
 
 from equilens.models.checkpoint import (
+    TRAINED_WEIGHTS,
     WEIGHTS_FOLDER,
     load_checked_state,
     model_sha256,
@@ -76,7 +77,7 @@ def find_mapper(name_or_path: str | os.PathLike) -> Path:
         return shipped[str(name_or_path)]
     path = Path(name_or_path)
     if path.is_dir():
-        path = path / "model.safetensors"
+        path = path / TRAINED_WEIGHTS
     if not path.is_file():
         raise CheckpointError(
             f"no mass mapper at {path}, and none of that name ships; shipped are "

@@ -35,7 +35,7 @@ LARGEST_TABULATED_NSIDE = 256
 PRECISIONS = (torch.float32, torch.float64, torch.complex64, torch.complex128)
 
 
-class SphereTransform(nn.Module):
+class GridTransform(nn.Module):
     """Analysis, synthesis and their adjoints on one grid; it has no parameters and no buffers.
 
     Parameters
@@ -141,7 +141,7 @@ class SphereTransform(nn.Module):
             raise HarmonicError(f"iterations must be at least 0, got {iterations}")
 
 
-class HealpixTransform(SphereTransform):
+class HealpixTransform(GridTransform):
     """Transforms of HEALPix maps in ring ordering.
 
     Parameters
@@ -180,7 +180,7 @@ class HealpixTransform(SphereTransform):
         return f"nside={self.nside}, {super().extra_repr()}"
 
 
-class GaussLegendreGrid(SphereTransform):
+class GaussLegendreGrid(GridTransform):
     """Transforms on lmax + 1 rings at Gauss-Legendre nodes, exact without iterations.
 
     Maps are (..., n_theta, n_phi), (..., 2, n_theta, n_phi) at spin s > 0, with lmax + 1 rings from

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from equilens.models.checkpoint import model_sha256
+from equilens.models.checkpoint import TRAINED_WEIGHTS, model_sha256
 from equilens.models.spherical.mapper_checkpoint import mapper_bytes
 from equilens.models.spherical.mass_mapper import SphericalMassMapper
 from equilens.pipeline.masses.mapper_state import MapperState
@@ -104,7 +104,7 @@ def write_mapper(
 ) -> Path:
     """Write weights, card and report into a folder; returns the weights' path."""
     assert isinstance(network, SphericalMassMapper)
-    weights = out / "model.safetensors"
+    weights = out / TRAINED_WEIGHTS
     write_atomic(weights, mapper_bytes(network, {"spectra": torch.from_numpy(prior.spectra)}, card))
     report = {
         **card,

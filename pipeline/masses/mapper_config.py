@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from equilens.pipeline.errors import TrainingError
 from equilens.pipeline.masses.halo_labels import HaloSelection
+from equilens.pipeline.training.settings import known_settings, require_settings, warm_cosine
 
+TRAINING = "a mapper's training"
 # how long to run and how often to look may change between two parts of one training
 FREE = ("time_limit_s", "checkpoint_every_s", "validations", "threads")
 
@@ -64,15 +66,12 @@ class MapperConfig:
 
     def __post_init__(self) -> None:
         counts = ("patches_seen", "batch_size", "n_squares", "geometries", "validation_patches")
-        for name in (*counts, "validations", "threads"):
-            if getattr(self, name) < 1:
-                raise TrainingError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("learning_rate", "clip_norm", "time_limit_s", "checkpoint_every_s"):
-            if not getattr(self, name) > 0:
-                raise TrainingError(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("warm_up", "ema_decay"):
-            if not 0 < getattr(self, name) < 1:
-                raise TrainingError(f"{name} must be between 0 and 1, got {getattr(self, name)}")
+        require_settings(
+            self,
+            counts=(*counts, "validations", "threads"),
+            positive=("learning_rate", "clip_norm", "time_limit_s", "checkpoint_every_s"),
+            shares=("warm_up", "ema_decay"),
+        )
         for name in ("margin_pixels", "halo_weight", "weight_decay"):
             if not getattr(self, name) >= 0:
                 raise TrainingError(f"{name} must not be negative, got {getattr(self, name)}")
@@ -80,9 +79,10 @@ class MapperConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> MapperConfig:
         """The configuration of `to_dict`, or of any part of it; unknown keys are errors."""
-        settings = dict(_known(cls, values, ""))
+        settings = dict(known_settings(cls, values, "", TRAINING))
         if "halos" in settings:
-            settings["halos"] = HaloSelection(**_known(HaloSelection, settings["halos"], "halos."))
+            halos = known_settings(HaloSelection, settings["halos"], "halos.", TRAINING)
+            settings["halos"] = HaloSelection(**halos)
         return cls(**settings)
 
     def to_dict(self) -> dict[str, Any]:
@@ -95,17 +95,4 @@ class MapperConfig:
 
     def rate(self, progress: float) -> float:
         """Learning rate at `progress` in [0, 1] of the schedule."""
-        if progress < self.warm_up:
-            return self.learning_rate * max(progress / self.warm_up, 0.01)
-        done = min((progress - self.warm_up) / (1 - self.warm_up), 1.0)
-        return self.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
-
-
-def _known(group: type, values: Mapping[str, Any], prefix: str) -> Mapping[str, Any]:
-    names = {entry.name for entry in fields(group)}
-    if unknown := sorted(set(values) - names):
-        raise TrainingError(
-            f"{prefix}{unknown[0]} is no setting of a mapper's training; there are "
-            f"{', '.join(prefix + name for name in sorted(names))}"
-        )
-    return values
+        return warm_cosine(self.learning_rate, self.warm_up, progress)

@@ -21,7 +21,6 @@ from equilens.pipeline.masses.mapper_run import MapperRun, Progress
 from equilens.pipeline.masses.mapper_state import STATE, MapperState
 from equilens.pipeline.masses.planar_unet import PlanarUnet, width_for
 from equilens.pipeline.masses.training_skies import TrainingSky
-from equilens.pipeline.training.config import TrainConfig
 from equilens.pipeline.training.machine import torch_settings
 
 METHOD = "planar-unet"
@@ -69,7 +68,7 @@ def train_planar(
         "config": config.identity(),
         "spec": spec.to_dict(),
     }
-    with torch_settings(TrainConfig(threads=config.threads, seed=config.seed)):
+    with torch_settings(config.threads, config.seed):
         network = PlanarUnet(spec, width_for(spec, parameters))
         state = MapperState.start(network, config)
         if (out / STATE).exists():

@@ -20,11 +20,9 @@ from equilens.pipeline.masses.mapper_state import STATE, MapperState
 from equilens.pipeline.masses.prior import ConvergencePrior, measure_prior, read_prior
 from equilens.pipeline.masses.training_skies import PatchPlan, TrainingSky, refuse_unlike
 from equilens.pipeline.skymaps.store import SkyMapStore
-from equilens.pipeline.training.config import TrainConfig
 from equilens.pipeline.training.machine import termination, torch_settings
 
 PRIOR = "prior.json"
-WEIGHTS = "model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -90,8 +88,7 @@ def train_mapper(
     kept = [TrainingSky(path, prior, config, out) for path in held_out]
     refuse_unlike([*taught, *kept])
     identity = mapper_identity(skies, held_out, config, size or {}, name)
-    machine = TrainConfig(threads=config.threads, seed=config.seed)
-    with torch_settings(machine), termination() as stop:
+    with torch_settings(config.threads, config.seed), termination() as stop:
         spec = mapper_spec(taught, size or {})
         state = MapperState.start(SphericalMassMapper(spec), config)
         if resume and (out / STATE).exists():

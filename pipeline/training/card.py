@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from equilens.catalogs.evaluation import evaluate_scores
-from equilens.models.checkpoint import model_sha256, save_checkpoint
+from equilens.models.checkpoint import TRAINED_WEIGHTS, model_sha256, save_checkpoint
 from equilens.models.committee import Committee
 from equilens.models.networks import LensFinder
 from equilens.pipeline.domain import measure_domain
@@ -155,7 +155,7 @@ def write_products(out: Path, finder: LensFinder | Committee, card: dict[str, An
     if n_members > 1:
         logs = [out / f"member-{k}" / "log.csv" for k in range(n_members)]
     plot_training(logs, out / "training.png")
-    weights = save_checkpoint(out / "model.safetensors", finder, card)
+    weights = save_checkpoint(out / TRAINED_WEIGHTS, finder, card)
     report = {**card, "sha256": model_sha256(weights), "parameters": parameters}
     report["torch"] = torch.__version__
     write_json_atomic(out / "report.json", report)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from equilens.catalogs.evaluation import evaluate_scores
-from equilens.models.checkpoint import load_checkpoint
+from equilens.models.checkpoint import TRAINED_WEIGHTS, load_checkpoint
 from equilens.models.committee import RULE, Committee
 from equilens.pipeline.errors import TrainingError
 from equilens.pipeline.provenance import provenance
@@ -81,7 +81,7 @@ def train_committee(
             if not report.complete:
                 return report
         reports.append(json.loads((folder / "report.json").read_text()))
-    weights = [out / f"member-{number}" / "model.safetensors" for number in range(members)]
+    weights = [out / f"member-{number}" / TRAINED_WEIGHTS for number in range(members)]
     finders = [load_checkpoint(path)[0] for path in weights]
     card = committee_card(reports, out)
     joined = write_products(out, Committee(finders), card)
@@ -92,7 +92,7 @@ def train_committee(
 def _is_trained(
     folder: Path, stores: Sequence[Path | str], config: TrainConfig, same: dict[str, Any]
 ) -> bool:
-    weights = folder / "model.safetensors"
+    weights = folder / TRAINED_WEIGHTS
     if not weights.exists() or not (folder / "report.json").exists():
         return False
     return not other_training(weights, stores, config=config, **same)

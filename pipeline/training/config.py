@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from equilens.pipeline.errors import TrainingError
 from equilens.pipeline.training.augmentation import Augmentation
 from equilens.pipeline.training.losses import LOSSES, Tail
 from equilens.pipeline.training.mining import Mining
+from equilens.pipeline.training.settings import known_settings, require_settings, warm_cosine
 from equilens.pipeline.training.stopping import Stopping
 
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -83,16 +84,13 @@ class TrainConfig:
     compile: bool = False
 
     def __post_init__(self) -> None:
-        at_least_one = ("images_seen", "batch_size", "validation_size", "validations")
-        for name in (*at_least_one, "pool_shards", "threads"):
-            if getattr(self, name) < 1:
-                raise TrainingError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("learning_rate", "clip_norm", "time_limit_s", "checkpoint_every_s"):
-            if not getattr(self, name) > 0:
-                raise TrainingError(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("warm_up", "ema_decay", "validation_fraction"):
-            if not 0 < getattr(self, name) < 1:
-                raise TrainingError(f"{name} must be between 0 and 1, got {getattr(self, name)}")
+        counts = ("images_seen", "batch_size", "validation_size", "validations")
+        require_settings(
+            self,
+            counts=(*counts, "pool_shards", "threads"),
+            positive=("learning_rate", "clip_norm", "time_limit_s", "checkpoint_every_s"),
+            shares=("warm_up", "ema_decay", "validation_fraction"),
+        )
         if self.curriculum_snr < 0 or not 0 <= self.curriculum < 1:
             raise TrainingError(
                 "curriculum_snr must not be negative and curriculum in [0, 1), "
@@ -115,10 +113,10 @@ class TrainConfig:
         ------
         TrainingError
         """
-        settings = dict(_known(cls, values, ""))
+        settings = dict(known_settings(cls, values, ""))
         for name, group in GROUPS.items():
             if name in settings:
-                settings[name] = group(**_known(group, settings[name], f"{name}."))
+                settings[name] = group(**known_settings(group, settings[name], f"{name}."))
         return cls(**settings)
 
     def to_dict(self) -> dict[str, Any]:
@@ -131,10 +129,7 @@ class TrainConfig:
 
     def rate(self, progress: float) -> float:
         """Learning rate at `progress` in [0, 1] of the schedule."""
-        if progress < self.warm_up:
-            return self.learning_rate * max(progress / self.warm_up, 0.01)
-        done = min((progress - self.warm_up) / (1 - self.warm_up), 1.0)
-        return self.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
+        return warm_cosine(self.learning_rate, self.warm_up, progress)
 
 
 GROUPS: dict[str, type] = {
@@ -143,13 +138,3 @@ GROUPS: dict[str, type] = {
     "mining": Mining,
     "stopping": Stopping,
 }
-
-
-def _known(group: type, values: Mapping[str, Any], prefix: str) -> Mapping[str, Any]:
-    names = {entry.name for entry in fields(group)}
-    if unknown := sorted(set(values) - names):
-        raise TrainingError(
-            f"{prefix}{unknown[0]} is no setting of a training; there are "
-            f"{', '.join(prefix + name for name in sorted(names))}"
-        )
-    return values

@@ -90,7 +90,7 @@ def train(
         inherited = inherit(finder, start, bands)
     identity = training_identity(data, architecture, spec, config, start)
     out.mkdir(parents=True, exist_ok=True)
-    with torch_settings(config), termination() as stop:
+    with torch_settings(config.threads, config.seed), termination() as stop:
         frozen = () if start is None else start.frozen
         state = TrainingState.start(finder, config, data.n_objects, frozen)
         if resume and (out / STATE).exists():

@@ -55,13 +55,13 @@ def memory_format(config: TrainConfig) -> torch.memory_format:
 
 
 @contextmanager
-def torch_settings(config: TrainConfig) -> Iterator[None]:
-    """The asked number of threads, and the global random state left as it was."""
+def torch_settings(n_threads: int, seed: int) -> Iterator[None]:
+    """The asked number of threads and seed; the global random state is left as it was."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(config.threads)
+    torch.set_num_threads(n_threads)
     try:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
+            torch.manual_seed(seed)
             yield
     finally:
         torch.set_num_threads(threads)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import tomllib
 from typing import Any
 
-from equilens.tasks.arguments import existing_file, existing_path, positive, positive_float
+from equilens.tasks.arguments import (
+    existing_file,
+    existing_path,
+    positive,
+    positive_float,
+    settings_file,
+)
 from equilens.tasks.console import Outcome, progress_bar
-from equilens.tasks.errors import UsageError
 
 _SETTINGS = ("patches_seen", "batch_size", "learning_rate", "time_limit_s", "seed", "threads")
 
@@ -73,12 +77,7 @@ def settings_of(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any
     """Configuration and network size as plain values: options, then the file, then defaults."""
     from equilens.pipeline.masses.mapper_config import MapperConfig
 
-    settings: dict[str, Any] = {}
-    if args.settings is not None:
-        try:
-            settings = tomllib.loads(args.settings.read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise UsageError(f"{args.settings} is no TOML file: {error}") from error
+    settings = settings_file(args.settings)
     size = settings.pop("size", {})
     settings |= {name: getattr(args, name) for name in _SETTINGS if getattr(args, name) is not None}
     MapperConfig.from_dict(settings)

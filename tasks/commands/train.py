@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from equilens.tasks.arguments import (
     known_survey,
     positive,
     positive_float,
+    settings_file,
     share,
 )
 from equilens.tasks.console import Outcome, progress_bar
@@ -206,12 +206,7 @@ def settings_of(args: argparse.Namespace, max_missing_bands: int) -> dict[str, A
     from equilens.pipeline.training import TrainConfig
     from equilens.pipeline.training.augmentation import PRESETS
 
-    settings: dict[str, Any] = {}
-    if args.settings is not None:
-        try:
-            settings = tomllib.loads(args.settings.read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise UsageError(f"{args.settings} is no TOML file: {error}") from error
+    settings = settings_file(args.settings)
     stated = settings.get("augmentation", {})
     usual = {"max_missing_bands": max_missing_bands, **PRESETS[args.augment]}
     settings["augmentation"] = {**usual, **stated}
