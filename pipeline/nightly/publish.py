@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from equilens.pipeline.nightly.config import NightConfig
@@ -17,12 +19,17 @@ from equilens.pipeline.nightly.page import write_page
 from equilens.pipeline.nightly.products import Products
 from equilens.pipeline.nightly.runs import log_run
 from equilens.pipeline.provenance import write_atomic
+from equilens.pipeline.removal import remove_store
 
 LATEST = "latest"
 
 
 def publish(products: Products, summary: Mapping[str, Any]) -> None:
-    """Write the summary, and let everything that people follow lead to these products."""
+    """Write the summary, and let everything that people follow lead to these products.
+
+    Work of the night that they do not stand on goes: it is of files, a network or rules that are
+    no longer those of the night. Products stay: they are the night's history.
+    """
     products.finish(summary)
     folder = products.folder
     point(folder.current, products.path)
@@ -30,6 +37,16 @@ def publish(products: Products, summary: Mapping[str, Any]) -> None:
         write_atomic(folder.sightings, (products.path / SIGHTINGS).read_bytes())
     else:
         folder.sightings.unlink(missing_ok=True)
+    _sweep_work(folder, products.work)
+
+
+def _sweep_work(folder: NightFolder, kept: Path) -> None:
+    for other in kept.parent.iterdir():
+        # what a kill cut short in an earlier sweep begins with a dot
+        if other.name.startswith("."):
+            shutil.rmtree(other, ignore_errors=True)
+        elif other != kept:
+            remove_store(other)
 
 
 def bring_later_up_to_date(config: NightConfig, folder: NightFolder) -> list[str]:

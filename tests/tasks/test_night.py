@@ -187,6 +187,22 @@ def test_a_changed_file_replaces_its_object_and_a_withdrawn_one_goes(site):
     assert {name for name in after if after[name] != before[name]} == {"J0000"}
 
 
+def test_work_that_no_product_stands_on_is_swept(site):
+    files = site.arrive(SECOND, n=3)
+    late = files[2].rename(site.folder / "late.fits")
+    site.run(SECOND)
+    night = site.product(SECOND).parents[1]
+    (before,) = (night / "work").iterdir()
+    # as a kill in the middle of an earlier sweep leaves it
+    half_gone = night / "work" / ".0123.gone"
+    half_gone.mkdir()
+    late.rename(files[2])
+    site.run(SECOND)
+    (after,) = (night / "work").iterdir()
+    assert after.name != before.name
+    assert len(list((night / "products").iterdir())) == 2, "products are the night's history"
+
+
 def test_a_late_file_that_is_spoilt_costs_a_row_until_it_is_mended(site):
     files = site.arrive(SECOND, n=3)
     whole = files[2].read_bytes()
