@@ -8,10 +8,12 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import psutil
 from count_starts import STARTS
 from distributed import Client
 
@@ -99,9 +101,11 @@ class ClusterProcesses:
 
     def kill_worker(self, index: int) -> None:
         """SIGKILL a worker; its nanny starts another."""
-        for child in _children(self._workers[index].pid):
-            if "multiprocessing.spawn" in _command(child):
-                os.kill(child, signal.SIGKILL)
+        nanny = psutil.Process(self._workers[index].pid)
+        # one that was killed just before is on its way
+        wait_until(lambda: _spawned(nanny))
+        for child in _spawned(nanny):
+            child.kill()
 
     def n_started(self) -> int:
         """Blocks that began, since this was made."""
@@ -136,16 +140,14 @@ def _free_port(host: str) -> int:
         return int(probe.getsockname()[1])
 
 
-def _children(pid: int) -> list[int]:
-    found = [int(k) for k in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return [*found, *(grandchild for child in found for grandchild in _children(child))]
-
-
-def _command(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
-    except FileNotFoundError:
-        return ""
+def _spawned(nanny: psutil.Process) -> list[psutil.Process]:
+    """The worker of a nanny; it is a child of the process, not of its main thread."""
+    found = []
+    for child in nanny.children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if "multiprocessing.spawn" in " ".join(child.cmdline()):
+                found.append(child)
+    return found
 
 
 def wait_until(condition, timeout_s: float = START_TIMEOUT_S) -> None:

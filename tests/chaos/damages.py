@@ -40,7 +40,7 @@ def damaged_block(setting: Setting, how: str, *, finished: bool) -> Row:
     night = setting.fresh(f"block-{how}-{state}", scores=True)
     if not finished:
         (night.scores / MANIFEST).unlink()
-    index = int(setting.rng.integers(setting.n_blocks))
+    index = int(setting.rng.choice(sorted(written(night))))
     others = {k: when for k, when in written(night).items() if k != index}
     damage(night.block(index), setting.rng, how)
     with stopwatch() as seconds:
@@ -96,7 +96,8 @@ def full_disk(setting: Setting) -> Row:
             return row
         night = Night(setting.undisturbed.inputs, folder, workers=1)
         setting.refill(night)
-        leave = _pages(setting.undisturbed.scores) - int(setting.rng.integers(2, setting.n_blocks))
+        short = int(setting.rng.integers(2, setting.undisturbed.n_blocks()))
+        leave = _pages(setting.undisturbed.scores) - short
         ballast = folder / "ballast"
         with ballast.open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, _free(folder) - leave * PAGE)

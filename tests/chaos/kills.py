@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import time
 from pathlib import Path
 
+import psutil
 from catalogue import Night, must, run, start
 from cluster_processes import wait_until
 from setting import Row, Setting, expect_failure, rewritten, stopwatch, written
@@ -122,11 +122,12 @@ def _kill_once(night: Night, delay: float) -> None:
     writer = start(night.ingest)
     wait_until(lambda: (night.store / "zarr.json").exists() or writer.poll() is not None)
     time.sleep(delay)
-    helpers = _descendants(writer.pid)
+    helpers = psutil.Process(writer.pid).children(recursive=True)
     writer.kill()
     writer.communicate()
     # workers without a parent have to end by themselves
-    wait_until(lambda: not any(map(_is_alive, helpers)), 30)
+    _, alive = psutil.wait_procs(helpers, timeout=30)
+    assert not alive, f"{alive} outlived the writer that started them"
 
 
 def refuse_a_second_writer(setting: Setting) -> Row:
@@ -145,21 +146,3 @@ def refuse_a_second_writer(setting: Setting) -> Row:
 
 def _slots() -> set[Path]:
     return {path for root in ("/dev/shm", "/tmp") for path in Path(root).glob("*-equilens")}
-
-
-def _descendants(pid: int) -> list[int]:
-    try:
-        text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    except FileNotFoundError:
-        return []
-    children = [int(word) for word in text.split()]
-    return [*children, *(deeper for child in children for deeper in _descendants(child))]
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-    except (ProcessLookupError, FileNotFoundError):
-        return False
-    return state != "Z"

@@ -68,6 +68,7 @@ class Setting:
 
     @property
     def n_blocks(self) -> int:
+        """Of a scoring on the cluster; one worker alone takes whole shards of a large night."""
         return -(-self.n // BLOCK_ROWS)
 
     def prepare(self, seed: int) -> None:
