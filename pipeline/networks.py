@@ -19,6 +19,8 @@ from equilens.pipeline.domain import TrainingDomain
 from equilens.pipeline.errors import ScoringError
 
 Network = Callable[..., Tensor]
+# kept ready by one process, so also the most that score in one read
+MOST_NETWORKS = 16
 
 
 @dataclass(frozen=True)
@@ -67,9 +69,8 @@ def describe_network(reference: str | Path) -> NetworkRef:
     path = find_model(reference)
     model, card = load_with_card(path)
     stated = card.get("training_domain")
-    is_shipped = str(reference) in shipped_weights()
     return NetworkRef(
-        name=str(reference) if is_shipped else _name(path),
+        name=network_name(reference),
         path=str(path.resolve()),
         sha256=model_sha256(path),
         architecture="onnx" if isinstance(model, OnnxFinder) else model.architecture.name,
@@ -80,12 +81,16 @@ def describe_network(reference: str | Path) -> NetworkRef:
     )
 
 
-def _name(path: Path) -> str:
-    """A training's folder says more than ``model``."""
+def network_name(reference: str | Path) -> str:
+    """What products call a network: its shipped name, else that of its file or folder."""
+    if str(reference) in shipped_weights():
+        return str(reference)
+    path = find_model(reference)
+    # a training's folder says more than ``model``
     return path.absolute().parent.name if path.stem == "model" else path.stem
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=MOST_NETWORKS)
 def ready_network(path: str, sha256: str, device: str) -> Network:
     """The network as it runs, kept for the next call of this process; gives scores of shape (N,).
 

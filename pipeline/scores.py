@@ -4,51 +4,31 @@ A Zarr v3 group with ``scores`` (object, member), float64, and what a reader nee
 Workers write ``scores`` in blocks of rows: one block is one chunk and so one file, which appears
 whole or not at all and carries a CRC-32C. ``_identity.json`` is written first and says what the
 scores depend on; ``_manifest.json`` is written last, with a checksum for each block.
+`score_writer` writes it.
 """
 
 from __future__ import annotations
 
 import csv
-import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import zarr
-from zarr.codecs import Crc32cCodec, ZstdCodec
 
-from equilens.pipeline.errors import ScoringError, StoreError
-from equilens.pipeline.provenance import (
-    fingerprint,
-    provenance,
-    sha256_file,
-    write_atomic,
-    write_json_atomic,
-)
-from equilens.pipeline.quarantine import QuarantineRow, read_quarantine, write_quarantine
-from equilens.pipeline.removal import remove_store, sweep_partial, sweep_removed
-from equilens.pipeline.stores import (
-    MANIFEST,
-    CutoutStore,
-    check_facts,
-    facts_checksum,
-    read_manifest,
-)
-from equilens.pipeline.zarr_faults import bounded_array, damage_named, read_json
-
-if TYPE_CHECKING:
-    # reading scores takes no torch
-    from equilens.pipeline.guard import GuardReport
-    from equilens.pipeline.networks import NetworkRef
+from equilens.pipeline.provenance import sha256_file
+from equilens.pipeline.stores import check_facts, facts_checksum, read_manifest
+from equilens.pipeline.zarr_faults import bounded_array, damage_named
 
 IDENTITY = "_identity.json"
 KIND = "scores"
-QUARANTINE = "quarantine.csv"
 MERGED = "merged.csv"
+# the largest batch; a block of rows is a whole number of these, or ends with the store
+SMALL_BLOCK = 256
 
 AGAIN = "run the same score command again, it redoes what is damaged"
-_FACTS = {"ids": "string", "flags": "u4", "outside": "u8"}
+# per-object arrays, with their types
+FACTS = {"ids": "string", "flags": "u4", "outside": "u8"}
 
 
 class ScoreStore:
@@ -144,7 +124,7 @@ class ScoreStore:
     def facts_are_sound(self) -> bool:
         """Whether ids, flags and the guard's bits still match their checksums."""
         known = self.manifest.get("facts_files", {})
-        return all(facts_checksum(self.path, name) == known.get(name) for name in _FACTS)
+        return all(facts_checksum(self.path, name) == known.get(name) for name in FACTS)
 
     def _fact(self, name: str) -> np.ndarray:
         check_facts(self.path, self.manifest, name, AGAIN)
@@ -165,137 +145,15 @@ def _check_manifest(manifest: dict[str, Any]) -> None:
         raise ValueError("paths, fingerprints and checksums must be text")
 
 
+def block_rows(n_shards: int, shard_size: int, workers: int) -> int:
+    """Objects of a block: a shard, or less where shards are too few for all workers."""
+    return SMALL_BLOCK if n_shards < 2 * workers else shard_size
+
+
 def read_scores(group: zarr.Group, path: Path, rows: slice) -> np.ndarray:
     """Scores of a range; a damaged block is an error that names the remedy."""
     with damage_named(path / "scores", AGAIN):
         return np.asarray(open_array(group, "scores")[rows])
-
-
-def open_scores(
-    path: Path,
-    identity: dict[str, Any],
-    facts: dict[str, np.ndarray],
-    block_rows: int,
-    members: int = 1,
-) -> zarr.Group:
-    """A group to write scores into: the one begun with this identity, or a new one.
-
-    Parameters
-    ----------
-    facts : ``ids``, ``flags`` and ``outside`` of every object
-    block_rows : of a new one; one begun before keeps its own
-    members : of the network; more than 1 for a committee
-    """
-    if (path / IDENTITY).exists() and (path / "zarr.json").exists():
-        group = zarr.open_group(path, mode="r+")
-        _restore_facts(group, facts)
-        return group
-    group = zarr.open_group(path, mode="w", zarr_format=3, attributes={"kind": KIND})
-    n = len(facts["ids"])
-    group.create_array(
-        "scores",
-        shape=(n, members),
-        dtype="f8",
-        chunks=(block_rows, members),
-        compressors=[ZstdCodec(level=1), Crc32cCodec()],
-        fill_value=np.nan,
-        dimension_names=["object", "member"],
-        attributes={"unit": "", "quantity": "uncalibrated logit"},
-        config={"write_empty_chunks": True},
-    )
-    for name, dtype in _FACTS.items():
-        array = group.create_array(
-            name, shape=(n,), dtype=dtype, chunks=(block_rows,), dimension_names=["object"]
-        )
-        array[:] = facts[name]
-    # after the arrays: a group without its identity is begun anew
-    write_json_atomic(path / IDENTITY, identity)
-    return group
-
-
-def _restore_facts(group: zarr.Group, facts: dict[str, np.ndarray]) -> None:
-    """Write the per-object arrays again where they are not what they should be."""
-    for name, expected in facts.items():
-        array = open_array(group, name)
-        try:
-            with damage_named(Path(name), AGAIN):
-                sound = np.array_equal(np.asarray(array[:]).astype(expected.dtype), expected)
-        except StoreError:
-            sound = False
-        if not sound:
-            array[:] = expected
-
-
-def finish_scores(
-    path: Path,
-    store: CutoutStore,
-    network: NetworkRef,
-    report: GuardReport,
-    identity: dict[str, Any],
-) -> None:
-    """Quarantine what has no score, and write the manifest: the scores are complete."""
-    sweep_partial(path)
-    group = zarr.open_group(path, mode="r")
-    array, lost, blocks = open_array(group, "scores"), [], []
-    ids, size = open_array(group, "ids"), array.chunks[0]
-    for block, start in enumerate(range(0, store.n_objects, size)):
-        rows = slice(start, min(start + size, store.n_objects))
-        missing = ~np.isfinite(read_scores(group, path, rows)).all(axis=1)
-        if missing.any():
-            lost += [_not_finite(str(name), network) for name in np.asarray(ids[rows])[missing]]
-        checksum = block_checksum(path, block)
-        blocks.append({"start": start, "rows": rows.stop - start, "sha256": checksum})
-    before = rejected_before(store)
-    write_quarantine(path / QUARANTINE, [*before, *lost])
-    if (store.path / MERGED).exists():
-        write_atomic(path / MERGED, (store.path / MERGED).read_bytes())
-    content = {
-        "kind": KIND,
-        "format": 1,
-        "identity": identity,
-        "n_objects": store.n_objects,
-        "block_rows": size,
-        "blocks": blocks,
-    }
-    about = {
-        "fingerprint": fingerprint(content),
-        "configuration_sha256": fingerprint(identity),
-        "cutouts": str(store.path.resolve()),
-        "survey": store.survey_name,
-        "facts_files": {name: facts_checksum(path, name) for name in _FACTS},
-        "network": network.summary(),
-        "trained_on": trained_on(network.card),
-        "guard": report.to_dict(),
-        "n_quarantined": len(lost),
-        "n_rejected_before": len(before),
-        "provenance": provenance(),
-    }
-    write_json_atomic(path / MANIFEST, {**content, **about})
-
-
-def trained_on(card: Mapping[str, Any]) -> list[str]:
-    """Fingerprints of the stores that a network was trained on, by its card; [] if it is silent.
-
-    Fine-tuned weights have seen what their base has seen.
-    """
-    stated = [card.get("data"), card.get("inherited", {}).get("data")]
-    return [str(entry) for part in stated if isinstance(part, list) for entry in part]
-
-
-def rejected_before(store: CutoutStore) -> list[QuarantineRow]:
-    """Objects that ingest rejected: without a cutout they have no score either."""
-    file = store.path / QUARANTINE
-    return read_quarantine(file) if file.exists() else []
-
-
-def _not_finite(object_id: str, network: NetworkRef) -> QuarantineRow:
-    return QuarantineRow(
-        object_id,
-        "",
-        "score-not-finite",
-        f"network {network.name} gave no finite score",
-        "look at its pixels and noise (equilens show); report it if both are sound",
-    )
 
 
 def open_array(group: zarr.Group, name: str) -> zarr.Array[Any]:
@@ -303,64 +161,6 @@ def open_array(group: zarr.Group, name: str) -> zarr.Array[Any]:
     found = group[name]
     assert isinstance(found, zarr.Array)
     return found
-
-
-def claim_path(path: Path, identity: dict[str, Any], replace: bool) -> None:
-    """Make sure that `path` is free, or holds scores of this identity.
-
-    Raises
-    ------
-    ScoringError
-        Other scores are there and `replace` is not set; the message says what differs.
-    StoreError
-        Something that is not a store is there.
-    """
-    if path.exists() and not path.is_dir():
-        raise StoreError(f"{path} is a file: choose another --out")
-    sweep_removed(path)
-    if not (path / MANIFEST).exists():
-        sweep_partial(path)
-    if not path.exists() or not any(path.iterdir()):
-        return
-    if not (path / "zarr.json").exists():
-        raise StoreError(f"{path} holds something that is not a store: choose another --out")
-    if not (path / IDENTITY).exists():
-        if (path / MANIFEST).exists():
-            raise StoreError(f"{path} is a store of another kind: choose another --out")
-        remove_store(path)  # begun, and stopped before anything was scored
-        return
-    differing = differences(_found_identity(path), identity)
-    if differing and not replace:
-        raise ScoringError(
-            f"{path} holds scores of another run ({'; '.join(differing)}): "
-            "add --replace, or choose another --out"
-        )
-    if differing:
-        remove_store(path)
-
-
-def _found_identity(path: Path) -> dict[str, Any]:
-    try:
-        return read_json(path / IDENTITY, AGAIN)
-    except StoreError:
-        return {}  # differs in everything from what is asked
-
-
-def differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
-    """What tells two identities apart, in words."""
-    wanted = json.loads(json.dumps(wanted))
-    texts = []
-    for key in wanted:
-        there, asked = found.get(key), wanted[key]
-        if there != asked:
-            texts.append(f"{key}: {_brief(there)} there, {_brief(asked)} asked")
-    return texts
-
-
-def _brief(value: Any) -> str:
-    text = str(value)
-    is_hash = len(text) == 64 and set(text) <= set("0123456789abcdef")
-    return text[:12] if is_hash else text
 
 
 def block_file(path: Path, block: int) -> Path:
@@ -372,14 +172,3 @@ def block_checksum(path: Path, block: int) -> str:
     """sha256 of a block's file; "" where there is none."""
     file = block_file(path, block)
     return sha256_file(file) if file.exists() else ""
-
-
-def block_is_sound(group: zarr.Group, path: Path, block: int, block_rows: int) -> bool:
-    """True where a block was written and still matches its CRC."""
-    if not block_file(path, block).exists():
-        return False
-    try:
-        read_scores(group, path, slice(block * block_rows, (block + 1) * block_rows))
-    except StoreError:
-        return False
-    return True

@@ -23,7 +23,7 @@ from equilens.pipeline.guard import LARGEST_SCALE_ERROR
 from equilens.pipeline.network_inputs import batched_logits
 from equilens.pipeline.networks import NetworkRef, describe_network, ready_network
 from equilens.pipeline.provenance import fingerprint, write_atomic, write_json_atomic
-from equilens.pipeline.scores import differences
+from equilens.pipeline.score_writer import differences
 from equilens.pipeline.simulation.simulate import simulate_batch
 from equilens.pipeline.surveys.survey import Survey
 

@@ -20,6 +20,7 @@ from equilens.pipeline.cutouts import CutoutBatch
 from equilens.pipeline.errors import StoreError
 from equilens.pipeline.provenance import sha256_file
 from equilens.pipeline.removal import remove_store, sweep_partial, sweep_removed
+from equilens.pipeline.shard_reader import ShardedArray
 from equilens.pipeline.shards import shard_file
 from equilens.pipeline.zarr_faults import bounded_array, damage_named, read_json
 
@@ -89,6 +90,7 @@ class CutoutStore:
             _check_manifest(self.manifest)
             self._group = zarr.open_group(self.path, mode="r")
         self._arrays: dict[str, zarr.Array[Any]] = {}
+        self._pixels: dict[str, ShardedArray] = {}
 
     @property
     def survey_name(self) -> str:
@@ -154,7 +156,9 @@ class CutoutStore:
         """`images` (float32) or `mask` (bool) of a contiguous range, (n, band, y, x)."""
         self._check_files(name, rows)
         with damage_named(self.path, REMAKE):
-            values = np.asarray(self._array(name)[rows])
+            if name not in self._pixels:
+                self._pixels[name] = ShardedArray(self.path, name, self._array(name))
+            values = self._pixels[name].read(rows)
         if name == "mask":
             return np.unpackbits(values, axis=-1, count=self.shape[1]).view(bool)
         return values

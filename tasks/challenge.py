@@ -128,7 +128,7 @@ def challenge_tasks(
     )
     score = ScoreTask(
         cutouts=cutouts,
-        model=model,
+        models=[model],
         out=scores,
         workers=workers,
         replace=replace,

@@ -42,6 +42,7 @@ FAMILIES = (
     "sky",
     "night",
     "status",
+    "plan",
 )
 INTERRUPTED = 130
 

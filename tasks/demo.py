@@ -108,7 +108,7 @@ def demo_tasks(
     scores = {
         name: ScoreTask(
             cutouts=folder.store(name),
-            model=network,
+            models=[network],
             out=folder.scores(name),
             replace=True,
             progress=bars.get("score"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace as replace_fields
 from itertools import chain, islice
 from pathlib import Path
@@ -151,14 +152,16 @@ class _Run:
             batches = read_here(self.survey, read_each(self.survey, self._unique()), columns)
         else:
             batches = read_there(self.survey, self._unique(), columns, workers)
-        for result, batch in batches:
-            writer.append(batch)
-            self.rejected += result.rejected
-            self.sightings.add(result.facts, result.n_masked)
-            self.n_bytes |= result.n_bytes
-            self.n_done += len(result) + len(result.rejected)
-            if self.progress is not None:
-                self.progress(self.n_done, self.total)
+        # where writing fails, workers end here and not with the interpreter
+        with closing(batches):
+            for result, batch in batches:
+                writer.append(batch)
+                self.rejected += result.rejected
+                self.sightings.add(result.facts, result.n_masked)
+                self.n_bytes |= result.n_bytes
+                self.n_done += len(result) + len(result.rejected)
+                if self.progress is not None:
+                    self.progress(self.n_done, self.total)
 
     def merge(self, writer: CutoutWriter, radius_arcsec: float) -> None:
         """Let the better sighting of each object stand for the others."""

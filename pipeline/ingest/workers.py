@@ -10,7 +10,7 @@ import shutil
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
@@ -47,7 +47,7 @@ def batch_size(survey: Survey) -> int:
 
 def read_here(
     survey: Survey, outcomes: Iterable[Outcome], columns: tuple[str, ...]
-) -> Iterator[tuple[BatchResult, CutoutBatch]]:
+) -> Generator[tuple[BatchResult, CutoutBatch], None, None]:
     """Batches of calibrated objects; the pixels of one are valid until the next is asked for."""
     size = batch_size(survey)
     images, mask = _allocate(survey, size)
@@ -65,7 +65,7 @@ def _allocate(survey: Survey, n: int) -> tuple[np.ndarray, np.ndarray]:
 
 def read_there(
     survey: Survey, refs: Iterable[ObjectRef], columns: tuple[str, ...], workers: int
-) -> Iterator[tuple[BatchResult, CutoutBatch]]:
+) -> Generator[tuple[BatchResult, CutoutBatch], None, None]:
     """As `read_here`, on several processes; the order is that of `refs` all the same.
 
     Raises

@@ -56,7 +56,7 @@ class Contest:
         save_checkpoint(self.weights, finder, {"title": "random weights, for timing"})
         self.network = fold(finder)
         self.ingest()
-        self.batches = self._batches()
+        self.batches = batches_in_memory(self.store)
 
     def contenders(self):
         return {
@@ -116,18 +116,19 @@ class Contest:
         self.ingest()
         self.score()
 
-    def _batches(self):
-        import torch
 
-        from equilens.pipeline.stores import CutoutStore
+def batches_in_memory(path: Path):
+    """Every cutout of a store, in the batches that scoring takes."""
+    import torch
 
-        store = CutoutStore(self.store)
-        batches = []
-        for start in range(0, store.n_objects, BATCH):
-            part = store.read(slice(start, min(start + BATCH, store.n_objects)))
-            arrays = (part.images, part.noise_njy, part.mask, part.band_present)
-            batches.append(tuple(torch.from_numpy(values.copy()) for values in arrays))
-        return batches
+    from equilens.pipeline.stores import CutoutStore
+
+    store, batches = CutoutStore(path), []
+    for start in range(0, store.n_objects, BATCH):
+        part = store.read(slice(start, min(start + BATCH, store.n_objects)))
+        arrays = (part.images, part.noise_njy, part.mask, part.band_present)
+        batches.append(tuple(torch.from_numpy(values.copy()) for values in arrays))
+    return batches
 
 
 def run(command) -> None:

@@ -119,7 +119,7 @@ def coarser_store(path: Path, options: argparse.Namespace) -> CutoutStore:
 
 def write_key(options: argparse.Namespace, data: Path, store: CutoutStore) -> Path:
     """IDs and is_lens of the real objects, quarantined ones as well."""
-    from equilens.pipeline.scores import rejected_before
+    from equilens.pipeline.score_writer import rejected_before
 
     known: dict[str, int] = {}
     table = data / "euclid_q1" / "labels.csv"

@@ -45,6 +45,10 @@ def test_yaml_holds_documents_that_are_mappings(file):
 def test_dask_knows_every_key(tmp_path):
     def check(given, known, where):
         for key, value in given.items():
+            # names of environment variables are no settings
+            if where.endswith("pre-spawn-environ"):
+                assert key.startswith("MALLOC_"), f"{key} in {where}"
+                continue
             assert key in known, f"{where}.{key} is no setting of Dask"
             if isinstance(value, dict) and isinstance(known[key], dict):
                 check(value, known[key], f"{where}.{key}")

@@ -26,6 +26,7 @@ COMMANDS = (
     "selection-function",
     "rank",
     "score-simulated",
+    "plan",
     "challenge",
     "models",
     "export",

@@ -17,7 +17,8 @@ from equilens.pipeline.evaluation import SEEN_IN_TRAINING, fpr_threshold
 from equilens.pipeline.quarantine import QuarantineRow, write_quarantine
 from equilens.pipeline.report import MeasuredSelection, ReportContent, Sample, render_report
 from equilens.pipeline.report.calibration_section import calibration_section
-from equilens.pipeline.scores import ScoreStore, trained_on
+from equilens.pipeline.score_writer import trained_on
+from equilens.pipeline.scores import ScoreStore
 from equilens.pipeline.scoring import score
 from equilens.pipeline.selection_function import (
     choose_cut,

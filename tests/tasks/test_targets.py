@@ -121,7 +121,7 @@ def test_a_damaged_block_of_scores_is_scored_again(work):
         [
             ScoreTask(
                 cutouts=str(work / "sim.zarr"),
-                model=str(work / "untrained.safetensors"),
+                models=[str(work / "untrained.safetensors")],
                 out=str(work / "scores.zarr"),
             )
         ]

@@ -3,9 +3,10 @@
 import psutil
 import pytest
 
-from equilens.pipeline import scoring
 from equilens.pipeline.cluster import open_client
 from equilens.pipeline.errors import ScoringError
+from equilens.pipeline.scoring import dispatch
+from equilens.pipeline.scoring.blocks import Block, Source
 
 
 @pytest.mark.parametrize("dashboard", [False, True])
@@ -19,8 +20,10 @@ def test_nothing_listens_beyond_the_loopback_interface(dashboard):
 
 
 def test_a_scheduler_without_workers_is_an_error_and_no_wait_for_ever(monkeypatch):
-    monkeypatch.setattr(scoring, "WORKER_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(dispatch, "WORKER_TIMEOUT_S", 0.2)
     with open_client(workers=1) as client:
+        # a cluster that hears of a worker's end before its start raises on its way out
+        client.cluster.wait_for_workers(1)
         client.retire_workers()
         with pytest.raises(ScoringError, match="no Dask worker joined"):
-            next(scoring._stream(client, None, [(0, 1)]))
+            next(dispatch.stream(client, Source("", "", ""), [Block(0, 1, ())]))

@@ -8,12 +8,13 @@ import pytest
 from equilens.models.checkpoint import save_checkpoint
 from equilens.models.inputs import InputSpec
 from equilens.models.networks import build_finder
-from equilens.pipeline import blocks
-from equilens.pipeline.blocks import score_block
 from equilens.pipeline.errors import ScoringError, StoreError
-from equilens.pipeline.scores import IDENTITY, ScoreStore, block_file
-from equilens.pipeline.scoring import SMALL_BLOCK, _plan, score
-from equilens.pipeline.stores import MANIFEST
+from equilens.pipeline.scores import IDENTITY, SMALL_BLOCK, ScoreStore, block_file
+from equilens.pipeline.scoring import score, worker
+from equilens.pipeline.scoring.blocks import Block, Source
+from equilens.pipeline.scoring.plan import Match
+from equilens.pipeline.scoring.worker import score_block
+from equilens.pipeline.stores import MANIFEST, CutoutStore
 from equilens.pipeline.toy import toy_cutouts, write_toy_store
 
 N = SMALL_BLOCK + 30
@@ -37,10 +38,13 @@ def copy(made, tmp_path):
 
 def test_a_task_that_outlived_its_driver_writes_into_no_other_scores(made, copy):
     store, weights, _ = made
-    stale = _plan(store, weights, copy, 32).task("cpu")
+    cutouts = CutoutStore(store)
+    stale = Match.of(cutouts, weights, copy).task(32)
     before = block_file(copy, 0).read_bytes()
     with pytest.raises(ScoringError, match="another run now: not written"):
-        score_block(stale, 0, SMALL_BLOCK)
+        score_block(
+            Source(str(store), cutouts.fingerprint, "stale"), Block(0, SMALL_BLOCK, (stale,))
+        )
     assert block_file(copy, 0).read_bytes() == before
 
 
@@ -89,14 +93,14 @@ def test_a_damaged_identity_is_another_run(made, copy):
 
 def test_a_full_disk_is_one_error_and_keeps_what_was_scored(made, tmp_path, monkeypatch):
     store, weights, whole = made
-    out, write = tmp_path / "full.zarr", blocks.zarr.open_array
+    out, write = tmp_path / "full.zarr", worker.zarr.open_array
 
     def full_after_one(*args, **kwargs):
         if block_file(out, 0).exists():
             raise OSError(28, "No space left on device")
         return write(*args, **kwargs)
 
-    monkeypatch.setattr(blocks.zarr, "open_array", full_after_one)
+    monkeypatch.setattr(worker.zarr, "open_array", full_after_one)
     with pytest.raises(StoreError, match="no space is left on its file system: free some"):
         score(store, weights, out, workers=1)
     kept = block_file(out, 0).stat().st_mtime_ns

@@ -14,8 +14,8 @@ from equilens.models.networks import build_finder
 from equilens.pipeline import cluster
 from equilens.pipeline.errors import ScoringError, StoreError
 from equilens.pipeline.quarantine import QuarantineRow, read_quarantine, write_quarantine
-from equilens.pipeline.scores import ScoreStore, block_file
-from equilens.pipeline.scoring import SMALL_BLOCK, score
+from equilens.pipeline.scores import SMALL_BLOCK, ScoreStore, block_file
+from equilens.pipeline.scoring import score
 from equilens.pipeline.shards import shard_file
 from equilens.pipeline.stores import MANIFEST, CutoutStore
 from equilens.pipeline.toy import toy_cutouts, write_mean_network, write_toy_store
@@ -132,6 +132,10 @@ def test_cutouts_that_a_byte_was_flipped_in_are_not_scored(weights, tmp_path):
     file.write_bytes(damaged)
     with pytest.raises(ScoringError, match=r"shards \[0\] do not match the checksums"):
         score(store.path, weights, tmp_path / "scores.zarr")
+    assert not block_file(tmp_path / "scores.zarr", 0).exists()
+    file.write_bytes(file.read_bytes()[:5000])
+    with pytest.raises(ScoringError, match=r"shards \[0\] do not match the checksums"):
+        score(store.path, weights, tmp_path / "scores.zarr")
 
 
 @pytest.mark.parametrize("finished", [True, False])
@@ -223,7 +227,7 @@ def test_threads_of_the_caller_come_back(cutouts, weights, tmp_path):
 
 @pytest.mark.slow
 def test_processes_give_the_same(cutouts, weights, scored, tmp_path, monkeypatch):
-    monkeypatch.setattr("equilens.pipeline.scoring.OBJECTS_WORTH_PROCESSES", 1)
+    monkeypatch.setattr("equilens.pipeline.scoring.dispatch.OBJECTS_WORTH_PROCESSES", 1)
     out = tmp_path / "processes.zarr"
     score(cutouts, weights, out, workers=2)
     np.testing.assert_array_equal(ScoreStore(out).scores(), ScoreStore(scored.path).scores())

@@ -1,0 +1,1 @@
+"""Planning past one machine: measured rates, and a simulated schedule of what they would do."""
