@@ -117,7 +117,10 @@ class Tiling:
             raise PixelError(f"tiles are 0 … {len(self) - 1} in {self!r}, got {number}")
         inside = (self.block_nside // self.core_nside) ** 2
         core = np.arange(number * inside, (number + 1) * inside)
-        window = shifted(self.block_nside, core, *window_offsets(-self.rings, self.rings))
+        # what lies around the core's rim is all that lies around the core
+        beside = shifted(self.block_nside, core, *window_offsets(-1, 1))
+        rim = core[(beside // inside != number).any(axis=1)]
+        window = shifted(self.block_nside, rim, *window_offsets(-self.rings, self.rings))
         halo = np.setdiff1d(window[window >= 0], core)
         size = (self.nside // self.block_nside) ** 2
         blocks = np.concatenate([core, halo])

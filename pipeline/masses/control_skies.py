@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from equilens.pipeline.masses.errors import SkyEvaluationError
-from equilens.pipeline.skies.controls import noise_only, rotated_shear
-from equilens.pipeline.skies.map_store import write_map_store
-from equilens.pipeline.skies.sky_files import read_sky
+from equilens.pipeline.masses.shear import read_shear
+from equilens.pipeline.masses.sky_columns import count_bins
 from equilens.pipeline.skymaps.store import SkyMapStore
+from equilens.pipeline.skymaps.writer import write_map_store
 
 CONTROLS = ("noise", "rotated")
 
@@ -31,13 +33,15 @@ def write_control_sky(
     """
     if kind not in CONTROLS:
         raise SkyEvaluationError(f"a control must be one of {CONTROLS}, got {kind!r}")
-    store, maps = SkyMapStore.open(sky), read_sky(sky)
-    control = noise_only(maps, seed) if kind == "noise" else rotated_shear(maps)
+    store = SkyMapStore.open(sky)
+    maps = read_shear(store)
+    control = maps.noise_only(seed) if kind == "noise" else maps.rotated_45_degrees()
     columns = {}
-    for k in range(maps.n_bins):
-        columns[f"G1_BIN{k + 1}"], columns[f"G2_BIN{k + 1}"] = control.shear[k]
-        columns[f"COUNT_BIN{k + 1}"] = control.counts[k]
-        columns[f"WEIGHT_BIN{k + 1}"] = control.weights[k]
+    for k in range(count_bins(store)):
+        shear = np.where(maps.weight[k] > 0, control.shear[k], np.nan).astype(np.float32)
+        columns[f"G1_BIN{k + 1}"], columns[f"G2_BIN{k + 1}"] = shear
+        for kept in (f"COUNT_BIN{k + 1}", f"WEIGHT_BIN{k + 1}"):
+            columns[kept] = store.read(kept, "ring")
     facts = {
         "sky": store.manifest.get("sky", {}),
         "control": {"kind": kind, "of": store.fingerprint, "seed": seed},

@@ -15,6 +15,7 @@ import numpy as np
 from equilens.pipeline.errors import SkyMapError
 from equilens.pipeline.masses.mapper_config import MapperConfig
 from equilens.pipeline.masses.patches import quarter_turn
+from equilens.pipeline.masses.tangent import tangent_axes
 from equilens.pipeline.masses.training_skies import Batch, Plan, TrainingSky, stacked
 
 
@@ -44,7 +45,7 @@ class GnomonicTile:
         """The tile about a centre, its pixels as large as the map's at the centre."""
         if side < 8 or side % 4:
             raise SkyMapError(f"a tile's side must be a multiple of 4 from 8 on, got {side}")
-        centre, east, north = _axes(lon, lat)
+        centre, east, north = tangent_axes(lon, lat)
         steps = (np.arange(side) - (side - 1) / 2) * hp.nside2resol(nside)
         y, x = (axis.ravel()[:, None] for axis in np.meshgrid(steps, steps, indexing="ij"))
         there = centre + x * east + y * north
@@ -78,18 +79,11 @@ class GnomonicTile:
 
     def places(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """x and y of sky pixels on the tile, in −1…1 from edge pixel to edge pixel."""
-        centre, east, north = _axes(self.lon, self.lat)
+        centre, east, north = tangent_axes(self.lon, self.lat)
         there = np.stack(hp.pix2vec(self.nside, pixels, nest=True), axis=-1)
         depth = there @ centre
         half = (self.side - 1) / 2 * hp.nside2resol(self.nside)
         return there @ east / depth / half, there @ north / depth / half
-
-
-def _axes(lon: float, lat: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    lon, lat = np.radians(lon), np.radians(lat)
-    centre = np.array([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])
-    east = np.array([-np.sin(lon), np.cos(lon), 0.0])
-    return centre, east, np.cross(centre, east)
 
 
 def _turn(there: np.ndarray, north: np.ndarray) -> np.ndarray:

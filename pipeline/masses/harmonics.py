@@ -4,9 +4,10 @@ Maps are RING, alm in healpy's layout, degrees up to lmax inclusive. Synthesis Y
 adjoint Yᵀ are paired: ``(Y a) · m = a · (Yᵀ m)`` with `alm_dot` on the right. ducc0 does the work
 where it is installed (the extra ``sht``), healpy otherwise; both to rounding.
 
-Convergence κ and shear γ come from one potential: E_lm = s_l κ_lm with
-``s_l = sqrt((l+2)(l-1) / (l(l+1)))`` and no B modes (Castro, Heavens & Kitching 2005, Phys. Rev. D
-72, 023516, eqs. 36 and 38; their sign differs: they take another basis).
+Convergence κ and shear γ come from one potential: E_lm = s_l κ_lm and no B modes, with s_l of
+`equilens.pipeline.skies.shear_maps` (Castro, Heavens & Kitching 2005, Phys. Rev. D 72, 023516, eqs.
+36 and 38; their sign differs: they take another basis). Skies are simulated by healpy alone, so
+that one seed is one sky whether ducc0 is installed or not.
 """
 
 from __future__ import annotations
@@ -20,17 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equilens.pipeline.errors import SkyMapError
+from equilens.pipeline.skies.shear_maps import shear_factor
 
 Floats = NDArray[np.float64]
 Alm = NDArray[np.complex128]
-
-
-def shear_response(lmax: int) -> Floats:
-    """s_l of the module's equation, (lmax+1,); 0 for l < 2, where there is no shear."""
-    ell = np.arange(lmax + 1, dtype=np.float64)
-    response = np.zeros(lmax + 1)
-    response[2:] = np.sqrt((ell[2:] + 2) * (ell[2:] - 1) / (ell[2:] * (ell[2:] + 1)))
-    return response
 
 
 @lru_cache(maxsize=4)
@@ -54,10 +48,12 @@ class Harmonics:
     ----------
     nside : power of two
     lmax : at most ``3 nside - 1``, beyond which pixels cannot tell modes apart
+    threads : of ducc0; the result does not depend on them
     """
 
     nside: int
     lmax: int
+    threads: int = 1
 
     def __post_init__(self) -> None:
         if not 2 <= self.lmax < 3 * self.nside:
@@ -80,11 +76,11 @@ class Harmonics:
 
     def shear_from_kappa(self, kappa: Alm) -> Floats:
         """Shear (2, n_pixels) of a convergence's alm."""
-        return self.shear(self.scale(kappa, shear_response(self.lmax)))
+        return self.shear(self.scale(kappa, shear_factor(self.lmax)))
 
     def kappa_adjoint(self, shear: Floats) -> Alm:
         """Adjoint of `shear_from_kappa`, (n_alm,)."""
-        return self.scale(self.shear_adjoint(shear), shear_response(self.lmax))
+        return self.scale(self.shear_adjoint(shear), shear_factor(self.lmax))
 
     def shear(self, e_modes: Alm) -> Floats:
         """Shear components (2, n_pixels) of E modes."""
@@ -136,7 +132,8 @@ class Harmonics:
             name: np.ascontiguousarray(value) if isinstance(value, np.ndarray) else value
             for name, value in given.items()
         }
-        return getattr(ducc0.sht, transform)(lmax=self.lmax, **arrays, **geometry)
+        options = {"lmax": self.lmax, "nthreads": self.threads}
+        return getattr(ducc0.sht, transform)(**options, **arrays, **geometry)
 
 
 def gaussian_window(fwhm_arcmin: float, lmax: int) -> Floats:

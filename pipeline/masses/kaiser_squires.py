@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from equilens.pipeline.masses.harmonics import Floats, Harmonics, gaussian_window, shear_response
+from equilens.pipeline.masses.harmonics import Floats, Harmonics, gaussian_window
 from equilens.pipeline.masses.kernels import noise_variance
 from equilens.pipeline.masses.shear import ShearMaps
+from equilens.pipeline.skies.shear_maps import shear_factor
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +44,7 @@ def kaiser_squires(
     """
     one = maps.stacked()
     harmonics = Harmonics(maps.nside, 3 * maps.nside - 1 if lmax is None else lmax)
-    response = shear_response(harmonics.lmax)
+    response = shear_factor(harmonics.lmax)
     window = gaussian_window(fwhm_arcmin, harmonics.lmax) * (response > 0)
     inverse = np.divide(window, response, out=np.zeros_like(window), where=response > 0)
     e_modes = harmonics.shear_analysis(one.shear[0], iterations=0)

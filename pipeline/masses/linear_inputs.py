@@ -10,18 +10,20 @@ network that learns nothing *is* the Wiener filter.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
-import healpy as hp
 import numpy as np
 
 from equilens.pipeline.errors import StoreError
-from equilens.pipeline.masses.matched_filter import SCALES_ARCMIN, matched_filter
+from equilens.pipeline.masses.harmonics import Floats
+from equilens.pipeline.masses.matched_filter import SCALES_ARCMIN, MatchedFilter
 from equilens.pipeline.masses.prior import ConvergencePrior
 from equilens.pipeline.masses.shear import ShearMaps, read_shear
 from equilens.pipeline.masses.wiener import WienerFilter
-from equilens.pipeline.skies.map_store import write_map_store
 from equilens.pipeline.skymaps.store import SkyMapStore
+from equilens.pipeline.skymaps.writer import MapLayout, MapWriter
+from equilens.pipeline.stores import prepare_path
 
 # of the solver: what is left is a thousandth of the map, far below its own uncertainty
 TOLERANCE = 1e-3
@@ -33,24 +35,38 @@ def linear_columns(n_bins: int) -> tuple[str, ...]:
     return ("WIENER", *(f"WIENER_BIN{k + 1}" for k in range(n_bins)), *filtered)
 
 
-def linear_estimate(maps: ShearMaps, prior: ConvergencePrior) -> np.ndarray:
-    """Linear maps in the order of `linear_columns`, (L, n_pixels) float32, NESTED.
-
-    0 where nothing is observed.
+def linear_maps(
+    maps: ShearMaps, prior: ConvergencePrior, threads: int = 1
+) -> Iterator[tuple[str, Floats]]:
+    """Linear maps by name, (n_pixels,) RING, one after the other; 0 where nothing is observed.
 
     Parameters
     ----------
     maps : shear of K bins
     prior : power of each pair of bins; it is solved for up to the prior's own lmax
+    threads : of the transforms
     """
-    lmax = min(prior.lmax, 3 * maps.nside - 1)
-    solver = WienerFilter(maps, prior, lmax=lmax, tolerance=TOLERANCE)
-    alm = solver.solve(maps.shear).kappa
-    by_bin = np.stack([solver.harmonics.scalar(one) for one in alm])
-    filtered = [one.snr for one in matched_filter(maps, prior, lmax=lmax)]
-    estimates = np.concatenate([(maps.shares @ by_bin)[None], by_bin, np.stack(filtered)])
-    estimates *= maps.observed
-    return np.stack([hp.reorder(one, r2n=True) for one in estimates]).astype(np.float32)
+    lmax, observed = min(prior.lmax, 3 * maps.nside - 1), maps.observed
+    names = linear_columns(maps.n_bins)
+    by_bin, filtered = names[1 : maps.n_bins + 1], names[maps.n_bins + 1 :]
+    kappa_of_mean = np.zeros(observed.size)
+    wiener = _wiener_maps(maps, prior, lmax, threads)
+    for name, share, kappa in zip(by_bin, maps.shares, wiener, strict=True):
+        kappa *= observed
+        kappa_of_mean += share * kappa
+        yield name, kappa
+    yield names[0], kappa_of_mean
+    haloes = MatchedFilter(maps, prior, lmax=lmax, threads=threads).filter_by_scale(maps)
+    for name, one in zip(filtered, haloes, strict=True):
+        yield name, one.snr * observed
+
+
+def _wiener_maps(
+    maps: ShearMaps, prior: ConvergencePrior, lmax: int, threads: int
+) -> Iterator[Floats]:
+    solver = WienerFilter(maps, prior, lmax=lmax, tolerance=TOLERANCE, threads=threads)
+    for alm in solver.solve(maps.shear).kappa:
+        yield solver.harmonics.scalar(alm)
 
 
 def linear_identity(sky_fingerprint: str, prior: ConvergencePrior) -> dict[str, str]:
@@ -65,7 +81,9 @@ def linear_identity(sky_fingerprint: str, prior: ConvergencePrior) -> dict[str, 
     }
 
 
-def store_linear(sky: Path | str, prior: ConvergencePrior, out: Path) -> SkyMapStore:
+def store_linear(
+    sky: Path | str, prior: ConvergencePrior, out: Path, threads: int = 1
+) -> SkyMapStore:
     """Linear estimates of a sky as a store; an equal one that is there already stays."""
     wanted = linear_identity(SkyMapStore.open(sky).fingerprint, prior)
     try:
@@ -75,7 +93,13 @@ def store_linear(sky: Path | str, prior: ConvergencePrior, out: Path) -> SkyMapS
     if found is not None and found.manifest.get("linear") == wanted:
         return found
     maps = read_shear(sky)
-    estimates = linear_estimate(maps, prior)
-    columns = dict(zip(linear_columns(maps.n_bins), estimates, strict=True))
-    facts = {"linear": wanted, "shares": maps.shares.tolist()}
-    return write_map_store(out, columns, ordering="nested", facts=facts, replace=True)
+    layout = MapLayout(
+        maps.nside,
+        "icrs",
+        dict.fromkeys(linear_columns(maps.n_bins), "1"),
+        original_ordering="ring",
+    )
+    writer = MapWriter.create(prepare_path(out, replace=True), layout)
+    for name, values in linear_maps(maps, prior, threads):
+        writer.write_column(name, values, "ring")
+    return writer.finish({"linear": wanted, "shares": maps.shares.tolist()})

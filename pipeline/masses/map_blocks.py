@@ -11,7 +11,6 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,11 +20,11 @@ from equilens.models.spherical.mapper_spec import network_inputs
 from equilens.models.spherical.tiles import Tile
 from equilens.pipeline.errors import ScoringError
 from equilens.pipeline.masses.linear_inputs import linear_columns
-from equilens.pipeline.masses.map_writer import MapLayout, write_base_pixel
 from equilens.pipeline.masses.patches import patch_tiling, quarter_turn
 from equilens.pipeline.masses.sky_columns import sky_columns
 from equilens.pipeline.masses.sky_pixels import PixelReader
 from equilens.pipeline.skymaps.store import SkyMapStore
+from equilens.pipeline.skymaps.writer import MapLayout, MapWriter
 
 COLUMNS = ("KAPPA", "KAPPA_SIGMA", "HALO")
 
@@ -67,21 +66,23 @@ def map_base_pixels(task: MapTask, base_pixels: tuple[int, ...]) -> float:
         torch.set_num_threads(task.threads)
     mapper = _open_mapper(task.weights, task.sha256)
     sky = _open_map(task.sky, task.sky_fingerprint)
-    n_bins = mapper.network.spec.n_bins
-    readers = (
-        PixelReader(sky, sky_columns(n_bins)),
-        PixelReader(_open_map(task.linear, task.linear_fingerprint), linear_columns(n_bins)),
-    )
+    linear, n_bins = _open_map(task.linear, task.linear_fingerprint), mapper.network.spec.n_bins
+    # each base pixel has its own, so that a square still finds what its neighbour has read
+    readers = {
+        number: (PixelReader(sky, sky_columns(n_bins)), PixelReader(linear, linear_columns(n_bins)))
+        for number in base_pixels
+    }
+    writer = MapWriter(task.out, map_layout(sky.nside))
     own, ring = task.n_squares**2, base_pixels[0] // 4
     tiling = patch_tiling(mapper.network.spec, task.n_squares, mapper.network.reach)
     parts: dict[int, list[dict[str, np.ndarray]]] = {number: [] for number in base_pixels}
     for square in range(own):
         tile = tiling.tile(4 * ring * own + square)
         for number, done in parts.items():
-            done.append(_map_square(mapper, readers, tile, number % 4))
+            done.append(_map_square(mapper, readers[number], tile, number % 4))
     for number, done in parts.items():
-        columns = {name: np.concatenate([part[name] for part in done]) for name in COLUMNS}
-        write_base_pixel(Path(task.out), map_layout(sky.nside), number, columns)
+        for name in COLUMNS:
+            writer.write(name, number, np.concatenate([part[name] for part in done]))
     return time.monotonic() - began
 
 
@@ -113,11 +114,11 @@ def _map_square(
 ) -> dict[str, np.ndarray]:
     """Columns of a square of a ring's first base pixel, or of one so many quarter turns from it."""
     pixels = quarter_turn(tile.nside, tile.pixels, turns)
-    sky, linear = (reader.read(pixels) for reader in readers)
-    sky = sky.reshape(mapper.network.spec.n_bins, 4, -1)
+    of_sky, of_linear = readers
+    sky = of_sky.read(pixels).reshape(mapper.network.spec.n_bins, 4, -1)
     if not (sky[:, 3, : tile.core_size] > 0).any():
         return {name: np.full(tile.core_size, np.nan, np.float32) for name in COLUMNS}
-    return map_tile(mapper, sky, linear, tile)
+    return map_tile(mapper, sky, of_linear.read(pixels), tile)
 
 
 @lru_cache(maxsize=2)

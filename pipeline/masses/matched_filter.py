@@ -7,7 +7,7 @@ in Gaussian noise: shape noise N and the power C_l of all other matter (Maturi e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from equilens.pipeline.masses.errors import HaloFilterError
 from equilens.pipeline.masses.halo_profile import lensing_response, nfw_window
-from equilens.pipeline.masses.harmonics import Floats, Harmonics, shear_response
+from equilens.pipeline.masses.harmonics import Floats, Harmonics
 from equilens.pipeline.masses.kernels import squared_kernel_window
 from equilens.pipeline.masses.prior import ConvergencePrior
 from equilens.pipeline.masses.shear import ShearMaps
 from equilens.pipeline.skies.pixel_window import pixel_window
+from equilens.pipeline.skies.shear_maps import shear_factor
 
 SCALES_ARCMIN = (3.0, 6.0, 12.0)
 CONCENTRATION = 4.0
@@ -74,6 +75,7 @@ class MatchedFilter:
     response : (K,) lensing strength of the bins; by default of a lens at `LENS_REDSHIFT` where
         the sky states its bins' redshifts, equal where it does not
     lmax : highest degree; ``3 nside - 1``, or the prior's, by default
+    threads : of the transforms
     """
 
     def __init__(
@@ -85,11 +87,12 @@ class MatchedFilter:
         concentration: float = CONCENTRATION,
         response: Sequence[float] | None = None,
         lmax: int | None = None,
+        threads: int = 1,
     ) -> None:
         if not scales_arcmin:
             raise HaloFilterError("a matched filter needs at least one scale, got none")
         highest = min(3 * maps.nside - 1, prior.lmax) if lmax is None else lmax
-        self.harmonics = Harmonics(maps.nside, highest)
+        self.harmonics = Harmonics(maps.nside, highest, threads)
         self.response = bin_response(maps) if response is None else np.asarray(response, float)
         weight = maps.stacked(self.response).weight[0]
         mean = weight[weight > 0].mean()
@@ -98,19 +101,22 @@ class MatchedFilter:
         self._templates = [self._template(float(s), concentration) for s in scales_arcmin]
 
     def filter(self, maps: ShearMaps) -> list[FilteredMap]:
-        """Signal-to-noise of each template in shear of these weights, one map a scale.
+        """Signal-to-noise of each template in shear of these weights, one map a scale."""
+        return list(self.filter_by_scale(maps))
+
+    def filter_by_scale(self, maps: ShearMaps) -> Iterator[FilteredMap]:
+        """The maps of `filter`, one in memory at a time.
 
         A pixel is searched where it has shear and where at least half of the filter's weight lies
         on the sky that was observed.
         """
         shear = self._relative * maps.stacked(self.response).shear[0]
         e_modes = self.harmonics.shear_analysis(shear, iterations=0)
-        found = []
+        del shear
         for one in self._templates:
             values = self.harmonics.scalar(self.harmonics.scale(e_modes, one.e_filter))
             snr = np.divide(values, one.deviation, out=np.zeros_like(values), where=one.searched)
-            found.append(FilteredMap(snr, one.searched, one.theta200_arcmin))
-        return found
+            yield FilteredMap(snr, one.searched, one.theta200_arcmin)
 
     def _template(self, scale: float, concentration: float) -> _Template:
         harmonics = self.harmonics
@@ -131,14 +137,14 @@ def matched_filter(maps: ShearMaps, prior: ConvergencePrior, **options: Any) -> 
 
 def optimal_filter(template: Floats, power: Floats, noise: float) -> Floats:
     """Ψ_l of the module's equation, (lmax+1,)."""
-    response = shear_response(len(template) - 1)
+    response = shear_factor(len(template) - 1)
     return template * response / (response**2 * power + noise)
 
 
 def expected_snr(template: Floats, power: Floats, noise: float) -> float:
     """Signal-to-noise of a halo of unit integrated convergence, on a whole sky of even depth."""
     ell = np.arange(len(template))
-    response = shear_response(len(template) - 1)
+    response = shear_factor(len(template) - 1)
     information = (response * template) ** 2 / (response**2 * power + noise)
     return float(np.sqrt(((2 * ell + 1) / (4 * np.pi) * information).sum()))
 
@@ -153,7 +159,7 @@ def bin_response(maps: ShearMaps) -> Floats:
 
 def prior_of_stack(maps: ShearMaps, prior: ConvergencePrior, response: Floats, lmax: int) -> Floats:
     """Power of the convergence in the stacked shear of all bins, (lmax+1,)."""
-    total = maps.weight.sum(axis=1)
+    total = maps.weight.sum(axis=1, dtype=np.float64)
     shares = response * total / (response**2 * total).sum()
     return np.einsum("k,lkj,j->l", shares, prior.to(lmax, maps.n_bins), shares)
 
@@ -170,5 +176,5 @@ def _variance(
     window = squared_kernel_window(e_filter, harmonics.lmax)
     coverage = np.maximum(harmonics.smooth(relative, window / window[0]), 0.0)
     shapes = noise * (modes * e_filter**2).sum() * coverage
-    matter = (modes * (e_filter * shear_response(harmonics.lmax)) ** 2 * power).sum()
+    matter = (modes * (e_filter * shear_factor(harmonics.lmax)) ** 2 * power).sum()
     return shapes + matter * coverage**2, coverage

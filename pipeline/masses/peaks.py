@@ -15,8 +15,10 @@ from equilens.catalogs.crossmatch import unit_vectors
 from equilens.pipeline.masses.errors import PeakError
 from equilens.pipeline.masses.harmonics import Floats
 from equilens.pipeline.masses.matched_filter import FilteredMap
+from equilens.pipeline.masses.tangent import tangent_axes
 
 DEFAULT_THRESHOLD = 1.5
+PIXELS_AT_ONCE = 2**17
 _ARCMIN = np.pi / (180 * 60)
 
 
@@ -87,14 +89,12 @@ def find_peaks(
     nside = hp.npix2nside(len(snr))
     heights = np.where(searched, ranked, -np.inf)
     high = np.flatnonzero(heights >= threshold)
-    around = hp.get_all_neighbours(nside, high, nest=nest)
-    beside = np.where(around >= 0, heights[around], -np.inf)
-    # of equal neighbours the lower pixel number wins, so that a plateau has one peak
-    tied = (beside == heights[high]) & (around < high)
-    summits = high[~((beside > heights[high]) | tied).any(axis=0)]
-    ra, dec, rise, sigma = _summits(nside, summits, ranked, searched, nest)
+    summits = np.concatenate([_maxima(nside, part, heights, nest) for part in _parts(high)])
+    ra, dec, rise, sigma = np.concatenate(
+        [_summits(nside, part, ranked, searched, nest) for part in _parts(summits)], axis=1
+    )
     at_peak = ranked[summits] + rise
-    value = at_peak if score is None else snr[summits]
+    value = at_peak if score is None else snr[summits].astype(np.float64)
     order = np.argsort(-at_peak, kind="stable")
     found = Peaks(
         ra, dec, at_peak, value, np.full(len(ra), float(size_arcmin)), sigma / _ARCMIN, method
@@ -156,19 +156,35 @@ def _check_maps(snr: Floats, ranked: Floats, searched: NDArray[np.bool_]) -> Non
         )
 
 
+def _parts(pixels: NDArray) -> list[NDArray]:
+    """Pixels, as many at a time as take 0.3 GB with all that is worked out of each."""
+    return np.array_split(pixels, max(1, -(-len(pixels) // PIXELS_AT_ONCE)))
+
+
+def _maxima(nside: int, pixels: NDArray, heights: Floats, nest: bool) -> NDArray:
+    """Those of some pixels that are higher than all their neighbours."""
+    around = hp.get_all_neighbours(nside, pixels, nest=nest)
+    beside = np.where(around >= 0, heights[around], -np.inf)
+    # of equal neighbours the lower pixel number wins, so that a plateau has one peak
+    tied = (beside == heights[pixels]) & (around < pixels)
+    return pixels[~((beside > heights[pixels]) | tied).any(axis=0)]
+
+
 def _summits(
     nside: int, pixels: NDArray, heights: Floats, searched: NDArray[np.bool_], nest: bool
-) -> tuple[Floats, Floats, Floats, Floats]:
-    """Position, rise above the pixel's own value, and position uncertainty (radians) of peaks."""
+) -> Floats:
+    """RA, dec, rise above the pixel's own value, and position uncertainty (radians), (4, N)."""
     side = hp.nside2resol(nside)
     around = np.concatenate([pixels[None], hp.get_all_neighbours(nside, pixels, nest=nest)]).T
     known = (around >= 0) & searched[around]
+    # maps may be float32, to be small; what is fitted is not
+    summit = heights[pixels].astype(np.float64)
     x, y = _tangent(nside, pixels, around, nest) / side
     design = np.stack([np.ones_like(x), x, y, x**2 / 2, x * y, y**2 / 2], axis=-1)
     # near pixels count more: a paraboloid is what a peak looks like close to its summit only
     nearness = known * np.exp(-(x**2 + y**2) / 2)
     design *= nearness[..., None]
-    values = np.where(known, heights[around] - heights[pixels][:, None], 0.0) * nearness
+    values = np.where(known, heights[around] - summit[:, None], 0.0) * nearness
     f0, fx, fy, fxx, fxy, fyy = np.einsum("nij,nj->in", np.linalg.pinv(design), values)
     determinant = fxx * fyy - fxy**2
     # at the rim of a mask too few values are left to say more than the pixel itself
@@ -181,25 +197,17 @@ def _summits(
     dx, dy = np.where(inside, dx, 0.0), np.where(inside, dy, 0.0)
     rise = np.where(dome & inside, np.maximum(f0 + (fx * dx + fy * dy) / 2, 0.0), 0.0)
     # on each axis a parabola through a highest sample rises by an eighth of its fall at most
-    fall = np.where(known, heights[pixels][:, None] - heights[around], 0.0).max(axis=1)
+    fall = np.where(known, summit[:, None] - heights[around], 0.0).max(axis=1)
     rise = np.minimum(rise, fall / 4)
-    strength = np.maximum(heights[pixels] + rise, 1.0)
+    strength = np.maximum(summit + rise, 1.0)
     sigma = np.where(dome, side / np.sqrt(strength * np.sqrt(safe)), side / np.sqrt(12))
     ra, dec = _offset(nside, pixels, dx * side, dy * side, nest)
-    return ra, dec, rise, sigma
-
-
-def _frame(nside: int, pixels: NDArray, nest: bool) -> tuple[Floats, Floats, Floats]:
-    """Directions of pixels, and of east and north there, (N, 3) each."""
-    lon, lat = np.radians(hp.pix2ang(nside, pixels, nest=nest, lonlat=True))
-    centre = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], -1)
-    east = np.stack([-np.sin(lon), np.cos(lon), np.zeros_like(lon)], -1)
-    return centre, east, np.cross(centre, east)
+    return np.stack([ra, dec, rise, sigma])
 
 
 def _tangent(nside: int, pixels: NDArray, around: NDArray, nest: bool) -> Floats:
     """Offsets east and north of pixels `around` (N, 9), radians, (2, N, 9)."""
-    centre, east, north = _frame(nside, pixels, nest)
+    centre, east, north = tangent_axes(*hp.pix2ang(nside, pixels, nest=nest, lonlat=True))
     there = np.stack(hp.pix2vec(nside, np.maximum(around, 0), nest=nest), axis=-1)
     depth = np.einsum("nkc,nc->nk", there, centre)
     # pixel -1, which is none, may lie anywhere: its row of the fit is zero
@@ -210,7 +218,7 @@ def _tangent(nside: int, pixels: NDArray, around: NDArray, nest: bool) -> Floats
 def _offset(
     nside: int, pixels: NDArray, dx: Floats, dy: Floats, nest: bool
 ) -> tuple[Floats, Floats]:
-    centre, east, north = _frame(nside, pixels, nest)
+    centre, east, north = tangent_axes(*hp.pix2ang(nside, pixels, nest=nest, lonlat=True))
     there = centre + dx[:, None] * east + dy[:, None] * north
     there /= np.linalg.norm(there, axis=1, keepdims=True)
     ra = np.degrees(np.arctan2(there[:, 1], there[:, 0])) % 360

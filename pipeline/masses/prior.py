@@ -7,7 +7,6 @@ bins, averaged over the skies.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,9 @@ import numpy as np
 
 from equilens.pipeline.masses.errors import PriorError
 from equilens.pipeline.masses.harmonics import Floats, Harmonics
+from equilens.pipeline.masses.sky_columns import last_bin, sky_columns
 from equilens.pipeline.provenance import write_json_atomic
+from equilens.pipeline.skies.sky_files import truth_path
 from equilens.pipeline.skymaps.store import SkyMapStore
 
 KIND = "convergence prior"
@@ -87,26 +88,26 @@ def read_prior(path: Path | str) -> ConvergencePrior:
         raise PriorError(f"{path} holds no {KIND} ({error}): make it with its command") from error
 
 
-def truth_path(sky: Path | str) -> Path:
-    """Where the true convergence of a simulated sky lies."""
-    return Path(f"{sky}.truth.zarr")
-
-
-def haloes_path(sky: Path | str) -> Path:
-    """Where the haloes of a simulated sky are listed."""
-    return Path(f"{sky}.haloes.parquet")
-
-
 def read_truth(sky: Path | str) -> Floats:
     """True convergence of each bin of a simulated sky, (K, n_pixels), RING; NaN where masked."""
     store = SkyMapStore.open(truth_path(sky))
-    numbers = [int(m.group(1)) for n in store.columns if (m := re.fullmatch(r"KAPPA_BIN(\d+)", n))]
-    if sorted(numbers) != list(range(1, len(numbers) + 1)) or not numbers:
+    wanted = sky_columns(last_bin(store, "KAPPA"), ("KAPPA",))
+    if not wanted or set(wanted) - set(store.columns):
         raise PriorError(
             f"{store.path}: the truth needs KAPPA_BIN1…K, columns are {list(store.columns)}"
         )
-    columns = [store.read(f"KAPPA_BIN{k}", "ring") for k in sorted(numbers)]
-    return np.asarray(columns, dtype=np.float64)
+    return np.asarray([store.read(name, "ring") for name in wanted], dtype=np.float64)
+
+
+def mean_convergence(sky: Path | str, shares: np.ndarray) -> np.ndarray:
+    """True κ of the mean galaxy, (12 nside²,) float32, NESTED.
+
+    Parameters
+    ----------
+    sky : path of the observed sky
+    shares : (K,) of each bin in all weight, adding up to 1
+    """
+    return hp.reorder(shares @ read_truth(sky), r2n=True).astype(np.float32)
 
 
 def measure_prior(skies: Sequence[Path | str], lmax: int | None = None) -> ConvergencePrior:

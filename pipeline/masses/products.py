@@ -35,8 +35,8 @@ from equilens.pipeline.masses.harmonics import Floats
 from equilens.pipeline.masses.kaiser_squires import MassMap
 from equilens.pipeline.masses.peaks import Peaks
 from equilens.pipeline.provenance import provenance
-from equilens.pipeline.skies.map_store import write_map_store
 from equilens.pipeline.skymaps.store import SkyMapStore
+from equilens.pipeline.skymaps.writer import write_map_store
 
 MASS_MAP, PEAK_LIST = "mass.zarr", "peaks.parquet"
 FOOTPRINT, CANDIDATES = "footprint.fits", "candidates.parquet"

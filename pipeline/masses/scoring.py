@@ -24,19 +24,21 @@ from equilens.pipeline.errors import DomainError, PipelineError, ScoringError
 from equilens.pipeline.lock import lock_store
 from equilens.pipeline.masses.linear_inputs import store_linear
 from equilens.pipeline.masses.map_blocks import MapTask, map_base_pixels, map_layout
-from equilens.pipeline.masses.map_writer import create_map, finish_map, is_written
 from equilens.pipeline.masses.prior import ConvergencePrior
 from equilens.pipeline.masses.products import MASS_MAP, MassIdentity
 from equilens.pipeline.masses.sky_columns import count_bins
 from equilens.pipeline.provenance import write_json_atomic
 from equilens.pipeline.skymaps.ordering import N_BASE_PIXELS
 from equilens.pipeline.skymaps.store import SkyMapStore
+from equilens.pipeline.skymaps.writer import MapWriter
 from equilens.pipeline.stores import MANIFEST
 
 IDENTITY = "_identity.json"
 LINEAR = "linear.zarr"
-# the larger a square, the less of the work is its margin's, and the more memory it takes
-N_SQUARES = 2
+# the larger a square, the less of the work is its margin's, a sixth at 256 pixels a side, and the
+# more memory its stencils take
+MOST_SIDE_PIXELS = 256
+LEAST_SQUARES = 2
 RETRIES = 2
 
 Progress = Callable[[int, int], None]
@@ -78,7 +80,8 @@ def map_sky(
     model : name of a shipped mapper, a training's folder, or a weights file
     out : folder; goes on where an equal run stopped
     scheduler : address of a Dask scheduler; by default the work is done here
-    workers : base pixels at a time without a scheduler; 1 by default
+    workers : base pixels at a time without a scheduler, and threads of the linear maps'
+        transforms; 1 by default
     replace : give up what another mapper or sky left in `out`
     progress : called with how many base pixels are done, of how many
 
@@ -94,7 +97,7 @@ def map_sky(
     check_domain(mapper, store)
     release = lock_store(out / MASS_MAP)
     try:
-        linear = store_linear(sky, prior_of(mapper), out / LINEAR)
+        linear = store_linear(sky, prior_of(mapper), out / LINEAR, threads=workers or 1)
         task = MapTask(
             sky=str(store.path.resolve()),
             sky_fingerprint=store.fingerprint,
@@ -103,7 +106,7 @@ def map_sky(
             weights=str(mapper.path.resolve()),
             sha256=mapper.sha256,
             out=str((out / MASS_MAP).resolve()),
-            n_squares=min(N_SQUARES, store.nside // 2**mapper.network.spec.depth),
+            n_squares=squares_of(store.nside, mapper.network.spec.depth),
         )
         todo = _missing(task, store.nside, replace)
         done = 0
@@ -112,10 +115,15 @@ def map_sky(
             if progress is not None:
                 progress(done, len(todo))
         if not (out / MASS_MAP / MANIFEST).exists():
-            finish_map(out / MASS_MAP, map_layout(store.nside), _about(mapper, store))
+            MapWriter(out / MASS_MAP, map_layout(store.nside)).finish(_about(mapper, store))
     finally:
         release()
     return MapSummary(out / MASS_MAP, len(todo), mapper.sha256, time.monotonic() - began)
+
+
+def squares_of(nside: int, depth: int) -> int:
+    """Squares along the side of a base pixel, for a network that pools `depth` times."""
+    return min(max(LEAST_SQUARES, nside // MOST_SIDE_PIXELS), nside // 2**depth)
 
 
 def check_domain(mapper: StoredMapper, store: SkyMapStore) -> None:
@@ -156,14 +164,15 @@ def _missing(task: MapTask, nside: int, replace: bool) -> list[int]:
     if (path / IDENTITY).exists():
         found = json.loads((path / IDENTITY).read_text())
         if found == identity and not replace:
-            return [k for k in range(N_BASE_PIXELS) if not is_written(path, layout, k)]
+            written = MapWriter(path, layout).is_written
+            return [k for k in range(N_BASE_PIXELS) if not written(k)]
         if found != identity and not replace:
             raise ScoringError(
                 f"{path} holds the map of another sky or mapper: add --replace, or choose another "
                 "--out"
             )
     shutil.rmtree(path, ignore_errors=True)
-    create_map(path, layout)
+    MapWriter.create(path, layout)
     write_json_atomic(path / IDENTITY, identity)
     return list(range(N_BASE_PIXELS))
 

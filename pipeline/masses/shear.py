@@ -2,12 +2,12 @@
 
 Columns of the store, for k = 1…K: ``G1_BINk`` and ``G2_BINk``, mean reduced shear of a pixel's
 galaxies along HEALPix's axes (γ1 > 0 stretches along the meridian); ``WEIGHT_BINk``, one over the
-variance of each component's mean, 0 where masked.
+variance of each component's mean, 0 where masked. Maps keep the store's precision; sums are in
+float64.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equilens.pipeline.masses.errors import ShearError
+from equilens.pipeline.masses.sky_columns import SHEAR_KINDS, count_bins
 from equilens.pipeline.skymaps.store import SkyMapStore
 
 Floats = NDArray[np.float64]
@@ -70,7 +71,7 @@ class ShearMaps:
     @property
     def shares(self) -> Floats:
         """Share of each bin in all weight, (K,): the galaxies whose mean convergence is mapped."""
-        total = self.weight.sum(axis=1)
+        total = self.weight.sum(axis=1, dtype=np.float64)
         return total / total.sum()
 
     def stacked(self, response: Sequence[float] | Floats | None = None) -> ShearMaps:
@@ -103,8 +104,8 @@ class ShearMaps:
 
 def gaussian_noise(weight: Floats, rng: np.random.Generator) -> Floats:
     """Shear noise (K, 2, n_pixels) of inverse variance `weight` (K, n_pixels), 0 where that is."""
-    deviation = np.zeros_like(weight)
-    np.divide(1, np.sqrt(weight), out=deviation, where=weight > 0)
+    deviation = np.zeros(weight.shape)
+    np.divide(1, np.sqrt(weight, dtype=np.float64), out=deviation, where=weight > 0)
     return deviation[:, None] * rng.standard_normal((len(weight), 2, weight.shape[1]))
 
 
@@ -123,9 +124,10 @@ def read_shear(store: SkyMapStore | Path | str) -> ShearMaps:
             f"{store.path}: shear must lie along ICRS axes, got {store.frame}: rotate the "
             "catalogue and make the map again"
         )
-    n_bins = _count_bins(store)
-    shear = np.zeros((n_bins, 2, 12 * store.nside**2))
-    weight = np.zeros((n_bins, 12 * store.nside**2))
+    n_bins = count_bins(store, SHEAR_KINDS)
+    dtype = np.result_type(np.float32, *(store.dtype(name) for name in store.columns))
+    shear = np.zeros((n_bins, 2, 12 * store.nside**2), dtype)
+    weight = np.zeros((n_bins, 12 * store.nside**2), dtype)
     for k in range(n_bins):
         weight[k] = store.read(f"WEIGHT_BIN{k + 1}", "ring", 0.0)
         for c in (0, 1):
@@ -136,22 +138,6 @@ def read_shear(store: SkyMapStore | Path | str) -> ShearMaps:
         return ShearMaps(shear, weight, store.fingerprint, dict(store.manifest.get("sky", {})))
     except ShearError as error:
         raise ShearError(f"{store.path}: {error}") from error
-
-
-def _count_bins(store: SkyMapStore) -> int:
-    numbers = [int(m.group(1)) for n in store.columns if (m := re.fullmatch(r"G1_BIN(\d+)", n))]
-    wanted = [
-        f"{name}_BIN{k + 1}"
-        for k in range(max(numbers, default=1))
-        for name in ("G1", "G2", "WEIGHT")
-    ]
-    missing = sorted(set(wanted) - set(store.columns))
-    if missing:
-        raise ShearError(
-            f"{store.path}: shear of bins 1…K needs G1, G2 and WEIGHT of each, {missing} are "
-            f"missing; columns are {list(store.columns)}"
-        )
-    return max(numbers)
 
 
 def _check_bin(shear: Floats, weight: Floats, name: str) -> None:

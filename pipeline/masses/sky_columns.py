@@ -1,21 +1,24 @@
-"""Columns of a shear sky and of its truth, by redshift bin."""
+"""Columns of a shear sky, by redshift bin: ``G1_BIN1`` and so on."""
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
-
-import healpy as hp
-import numpy as np
+from collections.abc import Sequence
 
 from equilens.pipeline.masses.errors import ShearError
-from equilens.pipeline.masses.prior import read_truth
 from equilens.pipeline.skymaps.store import SkyMapStore
 
+SHEAR_KINDS = ("G1", "G2", "WEIGHT")
 KINDS = ("G1", "G2", "COUNT", "WEIGHT")
 
 
-def count_bins(store: SkyMapStore) -> int:
+def last_bin(store: SkyMapStore, kind: str) -> int:
+    """Highest k of the columns ``KIND_BINk``; 0 where there is none."""
+    numbers = [re.fullmatch(rf"{kind}_BIN(\d+)", name) for name in store.columns]
+    return max((int(found.group(1)) for found in numbers if found), default=0)
+
+
+def count_bins(store: SkyMapStore, kinds: Sequence[str] = KINDS) -> int:
     """Redshift bins of a sky, K.
 
     Raises
@@ -23,27 +26,15 @@ def count_bins(store: SkyMapStore) -> int:
     ShearError
         The store lacks a column of a bin, or has none.
     """
-    numbers = [int(m.group(1)) for n in store.columns if (m := re.fullmatch(r"G1_BIN(\d+)", n))]
-    n_bins = max(numbers, default=1)
-    if missing := sorted(set(sky_columns(n_bins)) - set(store.columns)):
+    n_bins = max(last_bin(store, "G1"), 1)
+    if missing := sorted(set(sky_columns(n_bins, kinds)) - set(store.columns)):
         raise ShearError(
-            f"{store.path}: a sky to map needs {', '.join(KINDS)} of each redshift bin, "
-            f"{missing} are missing; columns are {list(store.columns)}"
+            f"{store.path}: a sky needs {', '.join(kinds)} of each redshift bin 1…K, {missing} are "
+            f"missing; columns are {list(store.columns)}"
         )
     return n_bins
 
 
-def sky_columns(n_bins: int) -> tuple[str, ...]:
-    """Names of all columns: g1, g2, galaxies and weight of one bin after the other."""
-    return tuple(f"{kind}_BIN{k + 1}" for k in range(n_bins) for kind in KINDS)
-
-
-def mean_convergence(sky: Path | str, shares: np.ndarray) -> np.ndarray:
-    """True κ of the mean galaxy, (12 nside²,) float32, NESTED.
-
-    Parameters
-    ----------
-    sky : path of the observed sky
-    shares : (K,) of each bin in all weight, adding up to 1
-    """
-    return hp.reorder(shares @ read_truth(sky), r2n=True).astype(np.float32)
+def sky_columns(n_bins: int, kinds: Sequence[str] = KINDS) -> tuple[str, ...]:
+    """Names of the columns of all bins, one bin after the other."""
+    return tuple(f"{kind}_BIN{k + 1}" for k in range(n_bins) for kind in kinds)

@@ -13,7 +13,7 @@ from equilens.pipeline.skymaps.store import SkyMapStore
 
 
 class PixelReader:
-    """Columns of a store at any pixels; the chunks read last stay in memory.
+    """Columns of a store at any pixels; the chunks used last stay in memory.
 
     Parameters
     ----------
@@ -22,7 +22,7 @@ class PixelReader:
     kept_chunks : of each column that stay in memory
     """
 
-    def __init__(self, store: SkyMapStore, columns: Sequence[str], kept_chunks: int = 24) -> None:
+    def __init__(self, store: SkyMapStore, columns: Sequence[str], kept_chunks: int = 48) -> None:
         group = zarr.open_group(store.path, mode="r")
         self.store, self.columns = store, tuple(columns)
         self._arrays = [
@@ -46,10 +46,12 @@ class PixelReader:
         return found
 
     def _load(self, number: int) -> np.ndarray:
-        if number not in self._kept:
+        chunk = self._kept.pop(number, None)
+        if chunk is None:
             while len(self._kept) >= self._kept_chunks:
                 del self._kept[next(iter(self._kept))]
             rows = slice(number * self._chunk, (number + 1) * self._chunk)
-            values = [np.asarray(array[rows], np.float32) for array in self._arrays]
-            self._kept[number] = np.stack(values)
-        return self._kept[number]
+            chunk = np.stack([np.asarray(array[rows], np.float32) for array in self._arrays])
+        # the last one stays longest
+        self._kept[number] = chunk
+        return chunk

@@ -29,7 +29,7 @@ from equilens.pipeline.masses.products import (
 )
 from equilens.pipeline.masses.scoring import map_sky, prior_of
 from equilens.pipeline.masses.shear import ShearMaps, read_shear
-from equilens.pipeline.masses.tiles import Objects, peak_tiles, write_tiles
+from equilens.pipeline.masses.tiles import Objects, write_peak_tiles
 from equilens.pipeline.skymaps.store import SkyMapStore
 
 MAPPER, WIENER, KAISER_SQUIRES = "mass-mapper", "wiener", "kaiser-squires"
@@ -117,10 +117,10 @@ def score_sky(
     table = write_peaks(
         out, found.peaks, identity, searched=found.searched, ordering=found.ordering
     )
-    tiles = peak_tiles(table, None if cutouts is None else Objects.read(cutouts))
-    write_tiles(tiles, out / TILES)
+    objects = None if cutouts is None else Objects.read(cutouts)
+    n_tiles = write_peak_tiles(table, objects, out / TILES)
     mass = out / MASS_MAP if (out / MASS_MAP).exists() else None
-    return SkyProducts(mass, out / PEAK_LIST, out / TILES, table.num_rows, tiles.num_rows)
+    return SkyProducts(mass, out / PEAK_LIST, out / TILES, table.num_rows, n_tiles)
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,21 +141,17 @@ class Found:
 
 def mapper_peaks(mass: SkyMapStore, threshold: float | None = None) -> Found:
     """Peaks of a mapper's halo channel, with the signal-to-noise ratio of κ there."""
-    columns = {name: mass.read(name, "nested") for name in mass.columns}
-    searched = np.isfinite(columns["HALO"])
-    ratio = np.divide(
-        columns["KAPPA"],
-        columns["KAPPA_SIGMA"],
-        out=np.zeros(len(searched)),
-        where=searched,
-    )
+    score, ratio = mass.read("HALO", "nested"), mass.read("KAPPA", "nested")
+    searched = np.isfinite(score)
+    np.divide(ratio, mass.read("KAPPA_SIGMA", "nested"), out=ratio, where=searched)
+    score[~searched] = ratio[~searched] = 0.0
     peaks = find_peaks(
         ratio,
         searched,
         threshold=HALO_LOGIT if threshold is None else threshold,
         size_arcmin=hp.nside2resol(mass.nside, arcmin=True),
         method=MAPPER,
-        score=np.where(searched, columns["HALO"], 0.0).astype(np.float64),
+        score=score,
         ordering="nested",
     )
     return Found(peaks, searched, "nested")

@@ -14,11 +14,11 @@ from equilens.pipeline.masses.halo_labels import read_haloes
 from equilens.pipeline.masses.harmonics import Floats
 from equilens.pipeline.masses.prior import (
     ConvergencePrior,
-    haloes_path,
     kappa_spectra,
     read_truth,
 )
 from equilens.pipeline.masses.shear import ShearMaps
+from equilens.pipeline.skies.sky_files import haloes_path
 from equilens.pipeline.skymaps.store import SkyMapStore
 
 

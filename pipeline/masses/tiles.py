@@ -7,8 +7,10 @@ store or a catalogue of objects is at hand, those of them that lie inside.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +19,14 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 from scipy.spatial import cKDTree
 
+from equilens.catalogs.crossmatch import unit_vectors
 from equilens.pipeline.errors import EvaluationError
-from equilens.pipeline.provenance import write_atomic
 from equilens.pipeline.stores import CutoutStore
 
 RADIUS_ARCSEC = 60.0
 SPACING_ARCSEC = 10.0
+# of a hundred tiles each: a list of all of them may be larger than memory
+PEAKS_AT_ONCE = 10_000
 
 
 def cutout_positions(
@@ -71,7 +75,7 @@ def objects_near(
     known = np.flatnonzero(np.isfinite(object_ra) & np.isfinite(object_dec))
     if not len(ra) or not len(known):
         return np.empty(0, int), np.empty(0, int), np.empty(0)
-    peaks, objects = _vectors(ra, dec), _vectors(object_ra[known], object_dec[known])
+    peaks, objects = unit_vectors(ra, dec), unit_vectors(object_ra[known], object_dec[known])
     chord = 2 * np.sin(np.radians(radius_arcsec / 3600) / 2)
     found = cKDTree(objects).query_ball_point(peaks, chord)
     peak = np.repeat(np.arange(len(ra)), [len(one) for one in found])
@@ -154,16 +158,33 @@ def peak_tiles(peaks: pa.Table, objects: Objects | None = None) -> pa.Table:
     )
 
 
+def write_peak_tiles(peaks: pa.Table, objects: Objects | None, path: Path | str) -> int:
+    """Write the tiles of `peak_tiles`, some peaks at a time; gives how many there are."""
+    starts = range(0, max(1, peaks.num_rows), PEAKS_AT_ONCE)
+    parts = (peak_tiles(peaks.slice(start, PEAKS_AT_ONCE), objects) for start in starts)
+    return _write_parts(parts, Path(path))
+
+
 def write_tiles(tiles: pa.Table, path: Path | str) -> None:
     """Write tiles as CSV or, by the suffix, Parquet, atomically."""
-    sink = pa.BufferOutputStream()
-    if Path(path).suffix == ".parquet":
-        pq.write_table(tiles, sink)
-    else:
-        pyarrow.csv.write_csv(tiles, sink)
-    write_atomic(path, sink.getvalue().to_pybytes())
+    _write_parts(iter([tiles]), Path(path))
 
 
-def _vectors(ra: Sequence[float] | np.ndarray, dec: Sequence[float] | np.ndarray) -> np.ndarray:
-    ra, dec = np.radians(ra), np.radians(dec)
-    return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
+def _write_parts(parts: Iterator[pa.Table], path: Path) -> int:
+    """Rows written of tables that follow each other in one file."""
+    first, n_rows = next(parts), 0
+    make = pq.ParquetWriter if path.suffix == ".parquet" else pyarrow.csv.CSVWriter
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            with make(file, first.schema) as writer:
+                for part in chain([first], parts):
+                    writer.write_table(part)
+                    n_rows += part.num_rows
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return n_rows

@@ -20,8 +20,9 @@ from equilens.pipeline.masses.halo_labels import halo_label_map, read_haloes
 from equilens.pipeline.masses.linear_inputs import store_linear
 from equilens.pipeline.masses.mapper_config import MapperConfig
 from equilens.pipeline.masses.patches import quarter_turn
-from equilens.pipeline.masses.prior import ConvergencePrior, haloes_path
-from equilens.pipeline.masses.sky_columns import count_bins, mean_convergence, sky_columns
+from equilens.pipeline.masses.prior import ConvergencePrior, mean_convergence
+from equilens.pipeline.masses.sky_columns import count_bins, sky_columns
+from equilens.pipeline.skies.sky_files import haloes_path
 from equilens.pipeline.skymaps.store import SkyMapStore
 
 # of a patch's core: an empty one teaches nothing

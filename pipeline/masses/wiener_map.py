@@ -49,7 +49,7 @@ def local_variance(solver: WienerFilter, shares: Floats) -> Floats:
     Exact on a sky of even depth without a mask: Σ_l (2l+1)/4π aᵀ (C_l⁻¹ + Rᵀ W R)⁻¹ a.
     """
     by_depth = np.array([_even_variance(solver, shares, depth) for depth in _DEPTHS])
-    total = solver.weight.sum(axis=0)
+    total = solver.weight.sum(axis=0, dtype=np.float64)
     ell = _resolved_degree(solver, shares)
     window = gaussian_window(180 * 60 / ell, solver.harmonics.lmax)
     around = np.maximum(solver.harmonics.smooth(total / total.mean(), window), 0.0)

@@ -11,7 +11,7 @@ from equilens.pipeline.skies.sources import SourceSample
 
 
 @dataclass(frozen=True)
-class ShearMaps:
+class ObservedShear:
     """Mean shear of the galaxies in each pixel, by redshift bin, in one ordering.
 
     Attributes
@@ -43,7 +43,7 @@ def observe(
     multiplicative_bias: np.ndarray,
     rng: np.random.Generator,
     reduced: bool = True,
-) -> ShearMaps:
+) -> ObservedShear:
     """Measure shear from galaxies.
 
     Counts are Poisson in the unmasked part of a pixel. The mean ellipticity of a bin's galaxies is
@@ -72,7 +72,7 @@ def observe(
         for component in out[k]:
             component[seen] += scatter * rng.standard_normal(scatter.size, dtype=np.float32)
             component[~seen] = np.nan
-    return ShearMaps(out, counts, (counts / sources.sigma_e**2).astype(np.float32))
+    return ObservedShear(out, counts, (counts / sources.sigma_e**2).astype(np.float32))
 
 
 def reduced_shear(shear: np.ndarray, kappa: np.ndarray) -> np.ndarray:

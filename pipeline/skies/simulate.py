@@ -18,7 +18,7 @@ from equilens.pipeline.skies.halo_power import HaloPower, halo_power, without_ha
 from equilens.pipeline.skies.halo_statistics import HaloStatistics, halo_statistics
 from equilens.pipeline.skies.haloes import Haloes, draw_haloes, smoothed_overdensity
 from equilens.pipeline.skies.matter_power import matter_power
-from equilens.pipeline.skies.observation import ShearMaps, observe
+from equilens.pipeline.skies.observation import ObservedShear, observe
 from equilens.pipeline.skies.pixel_window import pixel_window
 from equilens.pipeline.skies.settings import SkySettings
 from equilens.pipeline.skies.shear_maps import analyse, shear_from_convergence, synthesise
@@ -45,7 +45,7 @@ class SimulatedSky:
     share : (npix,) float32, observed share of each pixel
     """
 
-    observed: ShearMaps
+    observed: ObservedShear
     kappa: np.ndarray
     haloes: Haloes
     share: np.ndarray

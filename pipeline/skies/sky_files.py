@@ -17,11 +17,10 @@ import pyarrow.parquet as pq
 
 from equilens.pipeline.provenance import write_atomic
 from equilens.pipeline.skies.cosmology import Cosmology
-from equilens.pipeline.skies.errors import SkyError
 from equilens.pipeline.skies.haloes import Haloes
-from equilens.pipeline.skies.map_store import write_map_store
-from equilens.pipeline.skies.observation import ShearMaps
+from equilens.pipeline.skies.observation import ObservedShear
 from equilens.pipeline.skymaps import SkyMapStore
+from equilens.pipeline.skymaps.writer import write_map_store
 from equilens.pipeline.stores import prepare_path
 
 
@@ -42,7 +41,7 @@ def spectra_path(sky: Path | str) -> Path:
 
 def write_sky(
     out: Path | str,
-    observed: ShearMaps,
+    observed: ObservedShear,
     kappa: np.ndarray,
     haloes: Haloes,
     spectra: np.ndarray,
@@ -75,34 +74,6 @@ def write_sky(
         columns[f"COUNT_BIN{k}"] = observed.counts[k - 1]
         columns[f"WEIGHT_BIN{k}"] = observed.weights[k - 1]
     return write_map_store(out, columns, ordering="ring", facts={"sky": facts})
-
-
-def read_sky(path: Path | str, ordering: str = "ring") -> ShearMaps:
-    """The observed maps of a sky, masked shear as NaN.
-
-    Raises
-    ------
-    SkyError
-        The store has no shear in redshift bins.
-    """
-    store = SkyMapStore.open(path)
-    n_bins = sum(name.startswith("G1_BIN") for name in store.columns)
-    wanted = [
-        f"{kind}_BIN{k}" for kind in ("G1", "G2", "COUNT", "WEIGHT") for k in range(1, n_bins + 1)
-    ]
-    if not n_bins or set(wanted) - set(store.columns):
-        raise SkyError(
-            f"{path} must have the columns G1_BINk, G2_BINk, COUNT_BINk and WEIGHT_BINk for "
-            f"k = 1..K, got {list(store.columns)}"
-        )
-
-    def stacked(kind: str) -> np.ndarray:
-        maps = (store.read(f"{kind}_BIN{k}", ordering) for k in range(1, n_bins + 1))
-        return np.stack([*maps]).astype(np.float32, copy=False)
-
-    return ShearMaps(
-        np.stack([stacked("G1"), stacked("G2")], axis=1), stacked("COUNT"), stacked("WEIGHT")
-    )
 
 
 def _halo_columns(haloes: Haloes, cosmology: Cosmology) -> dict[str, np.ndarray]:

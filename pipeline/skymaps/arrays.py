@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import zarr
@@ -10,7 +10,12 @@ from zarr.codecs import BloscCodec
 
 from equilens.pipeline.skymaps.ordering import N_BASE_PIXELS
 
+if TYPE_CHECKING:
+    from zarr.core.array_spec import ArrayConfigParams
+
 LARGEST_CHUNK = 4**8
+# an absent file would look like a lost one; Zarr does not keep this with the array
+_WRITE_ALL: ArrayConfigParams = {"write_empty_chunks": True}
 
 
 def create_map_array(
@@ -27,6 +32,10 @@ def create_map_array(
         fill_value=0,
         dimension_names=["pixel"],
         attributes=attributes,
-        # an absent file would look like a lost one
-        config={"write_empty_chunks": True},
+        config=_WRITE_ALL,
     )
+
+
+def writable_array(group: zarr.Group, name: str) -> zarr.Array:
+    """One of these arrays, opened again to be written."""
+    return cast(zarr.Array, group[name]).with_config(_WRITE_ALL)

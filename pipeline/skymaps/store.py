@@ -104,6 +104,10 @@ class SkyMapStore:
         columns = " ".join(f"{c.name}[{c.unit}]" for c in self._columns.values())
         return f"SkyMapStore({str(self.path)!r}: nside {self.nside}, {self.frame}, {columns})"
 
+    def dtype(self, name: str) -> np.dtype:
+        """Of a column's values on disk."""
+        return self._stored("values", self.column(name).array).dtype
+
     def column(self, name: str) -> MapColumn:
         """Facts of one column."""
         if name not in self._columns:

@@ -5,8 +5,8 @@ one after the other, as they do in a loop over maps. Maps are float32 white nois
 and 3 nside − 1; the error is the relative L2 difference from ducc0 in float64 at equal iterations.
 Tables are built before the clock starts; the time that takes is in its own column.
 
-From nside 512 up our transform is ducc0 inside an autograd function: its row tells what that
-wrapping costs, forward, and forward with backward against two bare transforms.
+From nside 512 up our transform is ducc0 inside an autograd function, on one map: its row tells what
+that wrapping costs, forward, and forward with backward against two bare transforms.
 
 `--clock cpu` counts CPU seconds, which another load on the machine disturbs less.
 """
@@ -17,9 +17,10 @@ import argparse
 import time
 from collections.abc import Callable, Iterator
 
+Work = Callable[[], object]
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 TABULATED = (64, 128, 256)
-WRAPPED = (512, 1024)
+WRAPPED = (512, 1024, 2048)
 OPERATIONS = ("analysis", "analysis, 3 iterations", "synthesis")
 
 
@@ -116,35 +117,39 @@ def tabulated_rows(nside: int, lmax: int, options: argparse.Namespace) -> Iterat
     transform.synthesis(transform.analysis(tensor[:1], 0))
     built = time.process_time() - start
     alm = peers.analysis(maps, 0)
-    coefficients = torch.from_numpy(alm)
     exact = (
         peers.analysis(maps.astype(np.float64), 0),
         peers.analysis(maps.astype(np.float64), 3),
         peers.synthesis(alm.astype(np.complex128)),
     )
-    runs: tuple[dict[str, Callable[[], object]], ...] = (
-        {
-            "ours": lambda: transform.analysis(tensor, 0),
-            "ducc0": lambda: peers.analysis(maps, 0),
-            "healpy": lambda: peers.healpy_analysis(maps, 0),
-        },
-        {
-            "ours": lambda: transform.analysis(tensor, 3),
-            "ducc0": lambda: peers.analysis(maps, 3),
-            "healpy": lambda: peers.healpy_analysis(maps, 3),
-        },
-        {
-            "ours": lambda: transform.synthesis(coefficients),
-            "ducc0": lambda: peers.synthesis(alm),
-            "healpy": lambda: peers.healpy_synthesis(alm),
-        },
-    )
+    runs = tabulated_contenders(transform, peers, maps, alm)
     for name, expected, contenders in zip(OPERATIONS, exact, runs, strict=True):
         ours = np.asarray(contenders["ours"]())
         error = float(np.linalg.norm(ours - expected) / np.linalg.norm(expected))
         clock = CLOCKS[options.clock]
         found = take_turns(contenders, options.n, options.turns, "ducc0", clock)
         yield nside, lmax, name, error, built, found
+
+
+def tabulated_contenders(transform, peers: Peers, maps, alm) -> tuple[dict[str, Work], ...]:
+    """Who does each of `OPERATIONS`, by name."""
+    import torch
+
+    tensor, coefficients = torch.from_numpy(maps), torch.from_numpy(alm)
+
+    def analyses(iterations: int) -> dict[str, Work]:
+        return {
+            "ours": lambda: transform.analysis(tensor, iterations),
+            "ducc0": lambda: peers.analysis(maps, iterations),
+            "healpy": lambda: peers.healpy_analysis(maps, iterations),
+        }
+
+    syntheses: dict[str, Work] = {
+        "ours": lambda: transform.synthesis(coefficients),
+        "ducc0": lambda: peers.synthesis(alm),
+        "healpy": lambda: peers.healpy_synthesis(alm),
+    }
+    return analyses(0), analyses(3), syntheses
 
 
 def wrapped_rows(nside: int, options: argparse.Namespace) -> Iterator[tuple]:

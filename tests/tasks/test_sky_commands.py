@@ -6,7 +6,7 @@ import healpy as hp
 import numpy as np
 import pytest
 
-from equilens.pipeline.skies.map_store import write_map_store
+from equilens.pipeline.skymaps.writer import write_map_store
 
 NSIDE = 16
 MAP = np.random.default_rng(3).normal(size=12 * NSIDE**2)

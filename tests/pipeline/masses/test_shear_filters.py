@@ -4,18 +4,20 @@ import healpy as hp
 import numpy as np
 import pytest
 
+from equilens.pipeline.masses.control_skies import CONTROLS, write_control_sky
 from equilens.pipeline.masses.errors import HaloFilterError, ShearError
 from equilens.pipeline.masses.halo_profile import lensing_response, nfw_window
-from equilens.pipeline.masses.harmonics import Harmonics, shear_response
+from equilens.pipeline.masses.harmonics import Harmonics
 from equilens.pipeline.masses.kaiser_squires import kaiser_squires
 from equilens.pipeline.masses.kernels import fejer_nodes, legendre_window, tangential_kernel
 from equilens.pipeline.masses.matched_filter import expected_snr, matched_filter
 from equilens.pipeline.masses.peaks import find_halo_peaks
 from equilens.pipeline.masses.prior import ConvergencePrior
 from equilens.pipeline.masses.shear import ShearMaps, read_shear
-from equilens.pipeline.skies.map_store import write_map_store
 from equilens.pipeline.skies.nfw import projected, truncation
 from equilens.pipeline.skies.pixel_window import pixel_window
+from equilens.pipeline.skies.shear_maps import shear_factor
+from equilens.pipeline.skymaps.writer import write_map_store
 
 NSIDE, LMAX = 64, 128
 SIGMA = 0.02
@@ -74,7 +76,7 @@ def test_a_single_mode_comes_back():
 
 def test_shear_is_healpys():
     alm = hp.synalm(1.0 / (np.arange(LMAX + 1) + 1.0) ** 2, LMAX)
-    e_modes = hp.almxfl(alm, shear_response(LMAX))
+    e_modes = hp.almxfl(alm, shear_factor(LMAX))
     theirs = hp.alm2map_spin([e_modes, 0 * e_modes], NSIDE, 2, LMAX)
     ours = Harmonics(NSIDE, LMAX).shear_from_kappa(alm)
     np.testing.assert_allclose(ours, theirs, atol=1e-10 * np.abs(ours).max())
@@ -196,6 +198,62 @@ def test_shear_is_read_with_its_mask(tmp_path):
     assert maps.observed.sum() == (weight > 0).sum()
     assert maps.shares == [1.0]
     assert not maps.shear[:, :, ~maps.observed].any()
+
+
+def test_noise_only_has_the_noise_and_no_shear():
+    maps = ShearMaps(noise(1)[None], np.where(COLATITUDE < 1, 2.0, 0.0)[None])
+    control = maps.noise_only(seed=1)
+    pulls = (control.shear * np.sqrt(maps.weight)[:, None])[:, :, maps.observed]
+    assert pulls.std() == pytest.approx(1, abs=0.02)
+    assert abs(np.mean(pulls)) < 5 / pulls.size**0.5
+    assert not control.shear[:, :, ~maps.observed].any()
+    np.testing.assert_array_equal(control.shear, maps.noise_only(seed=1).shear)
+
+
+def test_rotated_shear_turns_e_modes_into_b_modes():
+    modes = np.zeros((2, hp.Alm.getsize(LMAX)), complex)
+    modes[0, hp.Alm.getidx(LMAX, 10, 4)] = 1
+    turned = even(np.stack(hp.alm2map_spin(modes, NSIDE, 2, LMAX))).rotated_45_degrees()
+    e_mode, b_mode = hp.map2alm_spin(turned.shear[0], 2, LMAX)
+    assert hp.alm2cl(e_mode).sum() < 1e-4 * hp.alm2cl(b_mode).sum()
+    back = turned.rotated_45_degrees().rotated_45_degrees()
+    np.testing.assert_allclose(back.shear, -turned.shear)
+
+
+@pytest.mark.parametrize("kind", CONTROLS)
+def test_a_control_sky_keeps_mask_counts_and_weights(tmp_path, kind):
+    weight = np.where(COLATITUDE < 1, 2.0, 0.0).astype(np.float32)
+    shear = np.where(weight > 0, noise(1), np.nan).astype(np.float32)
+    sky = store_of(
+        tmp_path / "sky.zarr",
+        G1_BIN1=shear[0],
+        G2_BIN1=shear[1],
+        COUNT_BIN1=10 * weight,
+        WEIGHT_BIN1=weight,
+    )
+    control = write_control_sky(sky.path, kind, tmp_path / "control.zarr", seed=3)
+    for name in ("COUNT_BIN1", "WEIGHT_BIN1"):
+        np.testing.assert_array_equal(control.read(name), sky.read(name))
+    for name in ("G1_BIN1", "G2_BIN1"):
+        np.testing.assert_array_equal(control.read_mask(name), sky.read_mask(name))
+    turned = -shear[1] if kind == "rotated" else read_shear(sky).noise_only(3).shear[0, 0]
+    seen = weight > 0
+    np.testing.assert_array_equal(
+        control.read("G1_BIN1", "ring")[seen], turned[seen].astype(np.float32)
+    )
+
+
+def test_shear_keeps_the_precision_of_its_store(tmp_path):
+    columns = {"G1_BIN1": noise(1)[0], "G2_BIN1": noise(1)[1], "WEIGHT_BIN1": np.ones(N_PIXELS)}
+    single = {name: values.astype(np.float32) for name, values in columns.items()}
+    maps = read_shear(store_of(tmp_path / "single.zarr", **single))
+    assert maps.shear.dtype == maps.weight.dtype == np.float32
+    assert read_shear(store_of(tmp_path / "double.zarr", **columns)).shear.dtype == np.float64
+    stacked = maps.stacked()
+    assert stacked.shear.dtype == np.float64
+    np.testing.assert_array_equal(
+        stacked.shear[0], np.stack([single["G1_BIN1"], single["G2_BIN1"]])
+    )
 
 
 @pytest.mark.parametrize(

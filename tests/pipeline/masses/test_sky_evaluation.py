@@ -30,8 +30,8 @@ from equilens.pipeline.masses.peaks import Peaks
 from equilens.pipeline.masses.prior import measure_prior
 from equilens.pipeline.masses.products import MassIdentity, write_mass_map, write_peaks
 from equilens.pipeline.masses.sky_evaluation import evaluate_skies
-from equilens.pipeline.skies.map_store import write_map_store
 from equilens.pipeline.skymaps.store import SkyMapStore
+from equilens.pipeline.skymaps.writer import write_map_store
 
 NSIDE = 32
 SETTINGS = BaselineSettings(fwhm_arcmin=300, scales_arcmin=(150.0,), tolerance=1e-3)

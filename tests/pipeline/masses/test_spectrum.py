@@ -12,8 +12,8 @@ from equilens.models.errors import HarmonicError
 from equilens.pipeline.errors import SkyMapError
 from equilens.pipeline.masses.errors import SpectrumError
 from equilens.pipeline.masses.spectrum import sky_spectrum, write_spectrum
-from equilens.pipeline.skies.map_store import write_map_store
 from equilens.pipeline.skymaps import SkyMapStore, ingest_map
+from equilens.pipeline.skymaps.writer import write_map_store
 
 NSIDE = 32
 N_PIXELS = 12 * NSIDE**2

@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 
 from equilens.pipeline.masses.errors import PriorError, WienerError
-from equilens.pipeline.masses.harmonics import Harmonics, shear_response
+from equilens.pipeline.masses.harmonics import Harmonics
 from equilens.pipeline.masses.kaiser_squires import kaiser_squires
 from equilens.pipeline.masses.prior import ConvergencePrior
 from equilens.pipeline.masses.shear import ShearMaps
 from equilens.pipeline.masses.wiener import WienerFilter
 from equilens.pipeline.masses.wiener_map import wiener_filter
+from equilens.pipeline.skies.shear_maps import shear_factor
 
 
 def test_a_sky_without_mask_is_scaled_degree_by_degree(gaussian_sky):
@@ -18,7 +19,7 @@ def test_a_sky_without_mask_is_scaled_degree_by_degree(gaussian_sky):
     even = ShearMaps(maps.shear, np.full_like(maps.weight, 1 / 0.02**2))
     harmonics = Harmonics(32, 40)
     solution = WienerFilter(even, prior, lmax=40, tolerance=1e-10).solve(even.shear)
-    response, power = shear_response(40), prior.to(40, 1)[:, 0, 0]
+    response, power = shear_factor(40), prior.to(40, 1)[:, 0, 0]
     noise = 0.02**2 * harmonics.pixel_area
     e_modes = harmonics.shear_analysis(even.shear[0])
     expected = harmonics.scale(e_modes, power * response / (power * response**2 + noise))
@@ -103,3 +104,9 @@ def _real_basis(lmax):
             modes.append(np.zeros(len(ell), complex))
             modes[-1][k] = unit
     return np.array(modes)
+
+
+def test_threads_change_nothing(gaussian_sky):
+    _, maps, prior = gaussian_sky(16, 2)
+    one, two = (WienerFilter(maps, prior, lmax=32, threads=n).solve(maps.shear) for n in (1, 2))
+    np.testing.assert_array_equal(one.kappa, two.kappa)

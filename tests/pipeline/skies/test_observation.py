@@ -1,4 +1,4 @@
-"""What a survey makes of true shear, and the controls."""
+"""What a survey makes of true shear."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ import healpy as hp
 import numpy as np
 import pytest
 
-from equilens.pipeline.skies.controls import noise_only, rotated_shear
 from equilens.pipeline.skies.errors import SkyError
-from equilens.pipeline.skies.observation import ShearMaps, observe, reduced_shear
+from equilens.pipeline.skies.observation import ObservedShear, observe, reduced_shear
 from equilens.pipeline.skies.sources import SourceSample, source_sample
 from equilens.pipeline.skies.survey_masks import (
     WHOLE_SKY,
@@ -24,7 +23,7 @@ NSIDE = 32
 N_PIXELS = hp.nside2npix(NSIDE)
 
 
-def observed(sources: SourceSample, **changes) -> ShearMaps:
+def observed(sources: SourceSample, **changes) -> ObservedShear:
     given = {
         "kappa": np.full((2, N_PIXELS), 0.05),
         "shear": np.broadcast_to(np.array([0.03, -0.02])[None, :, None], (2, 2, N_PIXELS)),
@@ -74,28 +73,6 @@ def test_masked_pixels_have_neither_shear_nor_weight(sources: SourceSample):
     np.testing.assert_array_equal(masked, share == 0)
     assert np.isfinite(sky.shear[:, :, 100:]).all()
     assert not (sky.weights + sky.counts)[:, :100].any()
-
-
-def test_noise_only_has_the_noise_and_no_shear(sources: SourceSample):
-    sky = observed(sources)
-    noise = noise_only(sky, seed=1)
-    pulls = noise.shear * np.sqrt(sky.weights)[:, None]
-    assert pulls.std() == pytest.approx(1, abs=0.02)
-    assert abs(np.mean(pulls)) < 5 / pulls.size**0.5
-    np.testing.assert_array_equal(noise.shear, noise_only(sky, seed=1).shear)
-
-
-def test_rotated_shear_turns_e_modes_into_b_modes(sources: SourceSample):
-    lmax = 2 * NSIDE
-    modes = np.zeros((2, hp.Alm.getsize(lmax)), complex)
-    modes[0, hp.Alm.getidx(lmax, 10, 4)] = 1
-    shear = np.stack(hp.alm2map_spin(modes, NSIDE, 2, lmax))[None]
-    weights = np.ones((1, N_PIXELS), np.float32)
-    turned = rotated_shear(ShearMaps(shear, weights, weights))
-    e_mode, b_mode = hp.map2alm_spin(turned.shear[0], 2, lmax)
-    assert hp.alm2cl(e_mode).sum() < 1e-4 * hp.alm2cl(b_mode).sum()
-    back = rotated_shear(rotated_shear(turned))
-    np.testing.assert_allclose(back.shear, -turned.shear)
 
 
 def test_latitude_cuts_are_those_of_astropy():

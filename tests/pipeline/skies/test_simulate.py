@@ -17,15 +17,15 @@ from equilens.pipeline.errors import MapPixelError, MapStatementError, StoreErro
 from equilens.pipeline.skies.cosmology import Cosmology
 from equilens.pipeline.skies.errors import MissingExtraError, SkyError
 from equilens.pipeline.skies.halo_power import HaloPower
-from equilens.pipeline.skies.map_store import write_map_store
 from equilens.pipeline.skies.matter_power import matter_power
 from equilens.pipeline.skies.settings import SkySettings
 from equilens.pipeline.skies.simulate import SimulatedSky, SkySimulator, simulate_sky
-from equilens.pipeline.skies.sky_files import haloes_path, read_sky, spectra_path, truth_path
+from equilens.pipeline.skies.sky_files import haloes_path, spectra_path, truth_path
 from equilens.pipeline.skies.sources import source_sample
 from equilens.pipeline.skies.spectra import convergence_spectra
 from equilens.pipeline.skies.survey_masks import WHOLE_SKY
 from equilens.pipeline.skymaps import SkyMapStore
+from equilens.pipeline.skymaps.writer import write_map_store
 
 
 @pytest.fixture(scope="module")
@@ -139,9 +139,12 @@ def test_a_sky_on_disk(simulator: SkySimulator, sky: SimulatedSky, tmp_path: Pat
     assert haloes["m200c_msun"].to_numpy().min() >= 5e14 * (1 - 1e-6)
     spectra = pq.read_table(spectra_path(out))
     np.testing.assert_allclose(spectra["cl_1_2"].to_numpy(), simulator.kappa_spectra[0, 1])
-    ring, nested = read_sky(out), read_sky(out, "nested")
-    np.testing.assert_array_equal(hp.reorder(ring.counts[0], r2n=True), nested.counts[0])
-    np.testing.assert_array_equal(ring.shear, sky.observed.shear)
+    ring, nested = (store.read("COUNT_BIN1", ordering) for ordering in ("ring", "nested"))
+    np.testing.assert_array_equal(hp.reorder(ring, r2n=True), nested)
+    np.testing.assert_array_equal(ring, sky.observed.counts[0])
+    for k, shear in enumerate(sky.observed.shear, start=1):
+        written = [store.read(f"{name}_BIN{k}", "ring") for name in ("G1", "G2")]
+        np.testing.assert_array_equal(written, shear)
     assert not store.verify()
     with pytest.raises(StoreError, match="add --replace"):
         simulate_sky(simulator, 7, out)
@@ -156,7 +159,7 @@ def test_an_interrupted_sky_is_no_sky(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as broken:
-        broken.setattr("equilens.pipeline.skies.map_store.write_json_atomic", fail)
+        broken.setattr("equilens.pipeline.skymaps.writer.write_json_atomic", fail)
         with pytest.raises(KeyboardInterrupt):
             simulate_sky(simulator, 7, tmp_path / "sky.zarr")
     with pytest.raises(StoreError):

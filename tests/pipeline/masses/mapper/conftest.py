@@ -17,7 +17,7 @@ import pytest
 from equilens.pipeline.masses.harmonics import Harmonics, gaussian_window
 from equilens.pipeline.masses.mapper_config import MapperConfig
 from equilens.pipeline.masses.training import MapperReport, train_mapper
-from equilens.pipeline.skies.map_store import write_map_store
+from equilens.pipeline.skymaps.writer import write_map_store
 
 NSIDE, N_BINS, N_HALOES = 16, 2, 60
 STRENGTH = (0.6, 1.0)

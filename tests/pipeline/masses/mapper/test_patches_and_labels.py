@@ -11,7 +11,7 @@ from equilens.pipeline.errors import SkyMapError
 from equilens.pipeline.masses.halo_labels import HaloSelection, halo_label_map
 from equilens.pipeline.masses.patches import patch_tiling, quarter_turn
 from equilens.pipeline.masses.sky_pixels import PixelReader
-from equilens.pipeline.skies.map_store import write_map_store
+from equilens.pipeline.skymaps.writer import write_map_store
 
 SPEC = MapperSpec(16, 1, 1, 0, kappa_scale=1.0, galaxies_per_pixel=(1.0,), depth=2)
 

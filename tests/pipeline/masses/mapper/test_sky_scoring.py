@@ -16,11 +16,11 @@ from equilens.models.spherical.tile_geometry import TileGeometry
 from equilens.pipeline.errors import DomainError, ScoringError
 from equilens.pipeline.masses import map_blocks, scoring
 from equilens.pipeline.masses.products import read_product
-from equilens.pipeline.masses.scoring import LINEAR, map_sky
+from equilens.pipeline.masses.scoring import LINEAR, map_sky, squares_of
 from equilens.pipeline.masses.sky_columns import sky_columns
 from equilens.pipeline.masses.sky_products import SkyProducts, score_sky
-from equilens.pipeline.skies.map_store import write_map_store
 from equilens.pipeline.skymaps.store import SkyMapStore
+from equilens.pipeline.skymaps.writer import write_map_store
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +87,23 @@ def test_what_is_mapped_stays_and_what_is_lost_is_done_again(
     np.testing.assert_array_equal(first.read("KAPPA"), second.read("KAPPA"))
     with pytest.raises(ScoringError, match="another sky or mapper"):
         map_sky(toy_skies[1], trained_mapper, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("nside", "depth", "squares"), [(16, 1, 2), (512, 1, 2), (1024, 2, 4), (2048, 1, 8), (2, 1, 1)]
+)
+def test_squares_are_no_larger_than_memory_allows(nside, depth, squares):
+    assert squares_of(nside, depth) == squares
+
+
+def test_smaller_squares_make_the_same_map(
+    toy_skies, trained_mapper, scored, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(scoring, "MOST_SIDE_PIXELS", 2)
+    made = map_sky(toy_skies[2], trained_mapper, tmp_path)
+    once, again = SkyMapStore.open(scored.mass), SkyMapStore.open(made.path)
+    for name in once.columns:
+        np.testing.assert_allclose(again.read(name), once.read(name), rtol=1e-4, atol=1e-6)
 
 
 def test_a_sky_that_the_mapper_was_not_made_for_is_refused(trained_mapper, tmp_path):

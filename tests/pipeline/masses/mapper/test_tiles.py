@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
+import pyarrow.parquet
 import pytest
 from astropy import units as u
 from astropy.coordinates import SkyCoord
@@ -12,12 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from equilens.pipeline.errors import EvaluationError
+from equilens.pipeline.masses import tiles as tiles_module
 from equilens.pipeline.masses.tiles import (
     RADIUS_ARCSEC,
     Objects,
     cutout_positions,
     objects_near,
     peak_tiles,
+    write_peak_tiles,
     write_tiles,
 )
 
@@ -99,3 +102,15 @@ def test_no_peaks_give_no_tiles():
     assert peak_tiles(PEAKS.slice(0, 0)).num_rows == 0
     some = Objects(np.array(["a"], object), np.zeros(1), np.zeros(1))
     assert peak_tiles(PEAKS.slice(0, 0), some).num_rows == 0
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 10_000])
+@pytest.mark.parametrize("name", ["tiles.csv", "tiles.parquet"])
+def test_tiles_written_in_parts_are_those_made_at_once(tmp_path, monkeypatch, name, at_once):
+    monkeypatch.setattr(tiles_module, "PEAKS_AT_ONCE", at_once)
+    whole = peak_tiles(PEAKS)
+    write_tiles(whole, tmp_path / f"whole-{name}")
+    assert write_peak_tiles(PEAKS, None, tmp_path / name) == whole.num_rows
+    read = pa.parquet.read_table if name.endswith("parquet") else pyarrow.csv.read_csv
+    assert read(tmp_path / name).equals(read(tmp_path / f"whole-{name}"))
+    assert {path.name for path in tmp_path.iterdir()} == {name, f"whole-{name}"}
