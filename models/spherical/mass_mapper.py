@@ -30,7 +30,7 @@ from equilens.models.fields import FieldType
 from equilens.models.planar.nonlinearities import GatedNonlinearity
 from equilens.models.spherical.local_convolution import SphereConv
 from equilens.models.spherical.mapper_spec import MapperSpec
-from equilens.models.spherical.resolution import SpherePooling, SphereUpsampling
+from equilens.models.spherical.resolution import SmoothPooling, SmoothUpsampling
 from equilens.models.spherical.stencils import REACH
 from equilens.models.spherical.tile_geometry import TileGeometry
 
@@ -86,9 +86,9 @@ class SphericalMassMapper(nn.Module):
         self.spec = spec
         widths = [hidden_fields(spec, level) for level in range(spec.depth + 1)]
         self.stem = FieldBlock(input_fields(spec), widths[0])
-        self.shrink = nn.ModuleList(SpherePooling(fields) for fields in widths[:-1])
+        self.shrink = nn.ModuleList(SmoothPooling(fields) for fields in widths[:-1])
         self.down = nn.ModuleList(FieldBlock(fine, coarse) for fine, coarse in pairwise(widths))
-        self.grow = nn.ModuleList(SphereUpsampling(fields) for fields in widths[1:])
+        self.grow = nn.ModuleList(SmoothUpsampling(fields) for fields in widths[1:])
         self.up = nn.ModuleList(
             FieldBlock(joined(fine, coarse), fine) for fine, coarse in pairwise(widths)
         )
@@ -96,11 +96,16 @@ class SphericalMassMapper(nn.Module):
 
     @property
     def reach(self) -> int:
-        """Pixels on each side that an answer depends on: the margin of an exact patch."""
-        depth = self.spec.depth
-        levels = sum(2 * REACH * 2**level for level in range(depth))
-        # a pixel anywhere in a block of the coarsest level sees that block's whole surroundings
-        return levels + REACH * 2**depth + 2**depth - 1
+        """Pixels on each side that whole blocks of answers depend on: an exact patch's margin."""
+        depth, far, kept = self.spec.depth, 0, []
+        for _ in range(depth):
+            # up: a convolution, and two parents beyond those of the pixels that it sees
+            kept.append(far + REACH)
+            far = -(-kept[-1] // 2) + 2
+        for seen in reversed(kept):
+            # down: a convolution, and one child beyond the four of each pixel that it sees
+            far = max(2 * (far + REACH) + 1, seen)
+        return far + REACH
 
     def forward(self, geometry: TileGeometry, scalars: Tensor, shear: Tensor) -> MassEstimate:
         """Map a batch of patches that share their place.
