@@ -67,7 +67,8 @@ def claim_path(path: Path, identity: dict[str, Any], replace: bool) -> None:
     if not (path / "zarr.json").exists():
         raise StoreError(f"{path} holds something that is not a store: choose another --out")
     if not (path / IDENTITY).exists():
-        if (path / MANIFEST).exists():
+        begun = read_json(path / "zarr.json", AGAIN).get("attributes", {})
+        if (path / MANIFEST).exists() or begun.get("kind") != KIND:
             raise StoreError(f"{path} is a store of another kind: choose another --out")
         remove_store(path)  # begun, and stopped before anything was scored
         return
@@ -203,6 +204,9 @@ def finish_scores(
     array, lost, blocks = open_array(group, "scores"), [], []
     ids, size = open_array(group, "ids"), array.chunks[0]
     for block, start in enumerate(range(0, store.n_objects, size)):
+        # a lost file would read as objects without a score
+        if not block_is_sound(path, block):
+            raise ScoringError(f"{path}: block {block} was lost or damaged since: {AGAIN}")
         rows = slice(start, min(start + size, store.n_objects))
         missing = ~np.isfinite(read_scores(group, path, rows)).all(axis=1)
         if missing.any():

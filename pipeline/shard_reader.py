@@ -86,17 +86,19 @@ class ShardedArray:
         """(chunks, 2) uint64: place and length of each; kept as long as the file is the same."""
         state = os.fstat(file.fileno())
         key = state.st_ino, state.st_size, state.st_mtime_ns
-        if key not in self._indices:
+        index = self._indices.get(key)
+        if index is None:
             n_bytes = 16 * (self._shard_size // self._chunk_size)
             start = state.st_size - n_bytes - CRC_BYTES
             data = os.pread(file.fileno(), n_bytes + CRC_BYTES, start) if start >= 0 else b""
-            index, checksum = data[:n_bytes], data[n_bytes:]
-            if start < 0 or crc32c(index).to_bytes(CRC_BYTES, "little") != checksum:
+            coded, checksum = data[:n_bytes], data[n_bytes:]
+            if start < 0 or crc32c(coded).to_bytes(CRC_BYTES, "little") != checksum:
                 raise ValueError(f"the index of {file.name} does not match its checksum")
             if len(self._indices) >= _MOST_INDICES:
                 self._indices.clear()
-            self._indices[key] = np.frombuffer(index, "<u8").reshape(-1, 2)
-        return self._indices[key]
+            # another thread may clear what is kept before this one returns
+            self._indices[key] = index = np.frombuffer(coded, "<u8").reshape(-1, 2)
+        return index
 
     def _decode(self, file: FileIO, offset: int, n_coded: int, target: np.ndarray) -> None:
         """One chunk; what it claims is checked before the codec, which trusts it, sees it."""

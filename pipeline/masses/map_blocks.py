@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -25,7 +26,10 @@ from equilens.pipeline.masses.sky_columns import sky_columns
 from equilens.pipeline.masses.sky_pixels import PixelReader
 from equilens.pipeline.skymaps.store import SkyMapStore
 from equilens.pipeline.skymaps.writer import MapLayout, MapWriter
+from equilens.pipeline.zarr_faults import read_json
 
+IDENTITY = "_identity.json"
+AGAIN = "run the same command again"
 COLUMNS = ("KAPPA", "KAPPA_SIGMA", "HALO")
 
 
@@ -52,6 +56,15 @@ class MapTask:
     out: str
     n_squares: int
     threads: int = 1
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What the map depends on."""
+        return {
+            "sky": self.sky_fingerprint,
+            "linear": self.linear_fingerprint,
+            "mapper": self.sha256,
+        }
 
 
 def map_layout(nside: int) -> MapLayout:
@@ -80,6 +93,9 @@ def map_base_pixels(task: MapTask, base_pixels: tuple[int, ...]) -> float:
         tile = tiling.tile(4 * ring * own + square)
         for number, done in parts.items():
             done.append(_map_square(mapper, readers[number], tile, number % 4))
+    # a driver that was killed left this task running; another mapper may own the map by now
+    if read_json(Path(task.out) / IDENTITY, AGAIN) != task.identity:
+        raise ScoringError(f"{task.out} is mapped by another run now: not written")
     for number, done in parts.items():
         for name in COLUMNS:
             writer.write(name, number, np.concatenate([part[name] for part in done]))

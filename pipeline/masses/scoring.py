@@ -7,23 +7,23 @@ mapper's are never mixed in.
 from __future__ import annotations
 
 import json
-import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from distributed import Client, as_completed
+from distributed import Client, KilledWorker, as_completed
 
 from equilens.models.spherical.mapper_checkpoint import StoredMapper, load_mapper
 from equilens.pipeline.cluster import available_cores, open_client
 from equilens.pipeline.errors import DomainError, PipelineError, ScoringError
 from equilens.pipeline.lock import lock_store
 from equilens.pipeline.masses.linear_inputs import store_linear
-from equilens.pipeline.masses.map_blocks import MapTask, map_base_pixels, map_layout
+from equilens.pipeline.masses.map_blocks import IDENTITY, MapTask, map_base_pixels, map_layout
 from equilens.pipeline.masses.prior import ConvergencePrior
 from equilens.pipeline.masses.products import MASS_MAP, MassIdentity
 from equilens.pipeline.masses.sky_columns import count_bins
@@ -31,9 +31,8 @@ from equilens.pipeline.provenance import write_json_atomic
 from equilens.pipeline.skymaps.ordering import N_BASE_PIXELS
 from equilens.pipeline.skymaps.store import SkyMapStore
 from equilens.pipeline.skymaps.writer import MapWriter
-from equilens.pipeline.stores import MANIFEST
+from equilens.pipeline.stores import MANIFEST, prepare_path
 
-IDENTITY = "_identity.json"
 LINEAR = "linear.zarr"
 # the larger a square, the less of the work is its margin's, a sixth at 256 pixels a side, and the
 # more memory its stencils take
@@ -156,24 +155,18 @@ def _about(mapper: StoredMapper, store: SkyMapStore) -> dict[str, Any]:
 def _missing(task: MapTask, nside: int, replace: bool) -> list[int]:
     """Base pixels that are not there; makes the empty map where there is none of this run."""
     path, layout = Path(task.out), map_layout(nside)
-    identity = {
-        "sky": task.sky_fingerprint,
-        "linear": task.linear_fingerprint,
-        "mapper": task.sha256,
-    }
     if (path / IDENTITY).exists():
         found = json.loads((path / IDENTITY).read_text())
-        if found == identity and not replace:
+        if found == task.identity and not replace:
             written = MapWriter(path, layout).is_written
             return [k for k in range(N_BASE_PIXELS) if not written(k)]
-        if found != identity and not replace:
+        if found != task.identity and not replace:
             raise ScoringError(
                 f"{path} holds the map of another sky or mapper: add --replace, or choose another "
                 "--out"
             )
-    shutil.rmtree(path, ignore_errors=True)
-    MapWriter.create(path, layout)
-    write_json_atomic(path / IDENTITY, identity)
+    MapWriter.create(prepare_path(path, replace), layout)
+    write_json_atomic(path / IDENTITY, task.identity)
     return list(range(N_BASE_PIXELS))
 
 
@@ -216,7 +209,7 @@ def _spread(client: Client, task: MapTask, todo: list[int]) -> Iterator[tuple[in
     for future in as_completed(list(futures), loop=client.loop):
         try:
             future.result()
-        except (OSError, RuntimeError, PipelineError) as error:
+        except (OSError, RuntimeError, PipelineError, KilledWorker, CancelledError) as error:
             raise ScoringError(
                 f"base pixel {futures[future]} failed {RETRIES + 1} times: {error}; what was "
                 f"mapped stays in {task.out}: run the same command again to go on"

@@ -113,7 +113,11 @@ class Objects:
             store = CutoutStore(path)
             return cls(store.facts("ids"), store.facts("ra"), store.facts("dec"))
         parquet = Path(path).suffix == ".parquet"
-        table = pq.read_table(path) if parquet else pyarrow.csv.read_csv(path)
+        # an ID is text: 0012 is not 12
+        as_text = pyarrow.csv.ConvertOptions(column_types={"id": pa.string()})
+        table = (
+            pq.read_table(path) if parquet else pyarrow.csv.read_csv(path, convert_options=as_text)
+        )
         if missing := {"id", "ra", "dec"} - set(table.column_names):
             raise EvaluationError(f"{path} must have the columns {sorted(missing)} of its objects")
         ids = np.array([str(one) for one in table["id"].to_pylist()], object)

@@ -25,22 +25,22 @@ LATEST = "latest"
 
 
 def publish(products: Products, summary: Mapping[str, Any]) -> None:
-    """Write the summary, and let everything that people follow lead to these products.
-
-    Work of the night that they do not stand on goes: it is of files, a network or rules that are
-    no longer those of the night. Products stay: they are the night's history.
-    """
+    """Write the summary, and let everything that people follow lead to these products."""
     products.finish(summary)
     folder = products.folder
-    point(folder.current, products.path)
     if summary["accepted"]:
         write_atomic(folder.sightings, (products.path / SIGHTINGS).read_bytes())
     else:
         folder.sightings.unlink(missing_ok=True)
-    _sweep_work(folder, products.work)
+    # last: a night that is pointed at is not published again
+    point(folder.current, products.path)
 
 
-def _sweep_work(folder: NightFolder, kept: Path) -> None:
+def sweep_work(kept: Path) -> None:
+    """Remove the night's other work, of files, a network or rules that are no longer its own.
+
+    Only the holder of the night's lock may do this. Products stay: they are the night's history.
+    """
     for other in kept.parent.iterdir():
         # what a kill cut short in an earlier sweep begins with a dot
         if other.name.startswith("."):

@@ -32,7 +32,12 @@ from equilens.pipeline.nightly.notify import notify
 from equilens.pipeline.nightly.objects import gather_objects
 from equilens.pipeline.nightly.page import write_page
 from equilens.pipeline.nightly.products import FACTS, OBJECTS, Products, figures_to_dict
-from equilens.pipeline.nightly.publish import bring_later_up_to_date, publish, tell_all_nights
+from equilens.pipeline.nightly.publish import (
+    bring_later_up_to_date,
+    publish,
+    sweep_work,
+    tell_all_nights,
+)
 from equilens.pipeline.nightly.runs import alone, lock_night, log_run
 from equilens.pipeline.nightly.summary import brief
 from equilens.pipeline.nightly.trust import score_injections, score_sentinels
@@ -179,6 +184,7 @@ class NightRun:
     def _publish(self) -> None:
         self.summary |= {"n_read": self.n_read, "seconds": dict(self.seconds), "problems": []}
         publish(self.products, self.summary)
+        sweep_work(self.products.work)
         self.summary["problems"] = bring_later_up_to_date(self.config, self.folder)
         tell_all_nights(self.config)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
@@ -19,6 +20,8 @@ Work = Callable[[Source, Block], BlockStats]
 OBJECTS_WORTH_A_CLUSTER = 200
 RETRIES = 2
 WINDOW = 3
+# how often to look for workers that joined since
+ASK_AGAIN_S = 5
 # how long blocks may wait for a first worker, or for another once all are gone
 WORKER_TIMEOUT_S = 120
 SCHEDULER_GONE = (
@@ -55,10 +58,14 @@ def stream(
     def submit(count: int) -> set[Future]:
         return {_submit(client, do, source, block) for block in islice(blocks, count)}
 
-    running = submit(WINDOW * _await_worker(client))
+    threads, asked = _await_worker(client), time.monotonic()
+    running = submit(WINDOW * threads)
     while running:
         done = _next_done(client, running)
-        running = running - done | submit(len(done))
+        if time.monotonic() - asked > ASK_AGAIN_S:
+            threads, asked = _threads(client), time.monotonic()
+        left = running - done
+        running = left | submit(max(len(done), WINDOW * threads - len(left)))
         yield from _results(client, done)
 
 
@@ -72,12 +79,19 @@ def _await_worker(client: Client) -> int:
     """Threads of all workers, once there is one."""
     try:
         client.wait_for_workers(1, timeout=WORKER_TIMEOUT_S)
-        return sum(client.nthreads().values())
     except TimeoutError as error:
         raise ScoringError(
             f"no Dask worker joined {client.scheduler.address} within {WORKER_TIMEOUT_S} s: start "
             "some (dask worker ADDRESS), and run the same command again"
         ) from error
+    except (OSError, CancelledError) as error:
+        raise ScoringError(SCHEDULER_GONE) from error
+    return _threads(client)
+
+
+def _threads(client: Client) -> int:
+    try:
+        return sum(client.nthreads().values())
     except (OSError, CancelledError) as error:
         raise ScoringError(SCHEDULER_GONE) from error
 

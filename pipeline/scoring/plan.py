@@ -11,7 +11,7 @@ import numpy as np
 
 from equilens.pipeline.cluster import available_cores
 from equilens.pipeline.cutouts import CutoutFlag
-from equilens.pipeline.errors import DomainError
+from equilens.pipeline.errors import DomainError, StoreError
 from equilens.pipeline.guard import GuardReport, guard
 from equilens.pipeline.networks import NetworkRef, describe_network
 from equilens.pipeline.provenance import fingerprint
@@ -146,7 +146,12 @@ class ScoringPlan:
         store, out = self.match.store, self.match.out
         n, manifest = store.n_objects, out / MANIFEST
         if manifest.exists():
-            done = ScoreStore(out)
+            try:
+                done = ScoreStore(out)
+            except StoreError:
+                # blocks and facts tell by themselves whether they are sound
+                manifest.unlink()
+                return self.missing(workers)
             damaged = done.verify()
             if not damaged and done.facts_are_sound():
                 return []

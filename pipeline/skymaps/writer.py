@@ -17,7 +17,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from equilens.pipeline.errors import MapPixelError, MapStatementError
+from equilens.pipeline.errors import MapPixelError, MapStatementError, StoreError
 from equilens.pipeline.provenance import fingerprint, provenance, write_json_atomic
 from equilens.pipeline.skymaps.arrays import create_map_array, writable_array
 from equilens.pipeline.skymaps.frames import FRAMES, spins
@@ -139,12 +139,16 @@ class MapWriter:
             MapColumn(name, self.layout.array(name), unit, spin[name], self._count_masked(name))
             for name, unit in self.layout.units.items()
         ]
+        shards = shard_checksums(self.path, columns)
+        # a lost file would read as zeros
+        if lost := [file for file, sha256 in shards.items() if not sha256]:
+            raise StoreError(f"{self.path} lacks {lost[0]}: make the map again")
         content = {
             "kind": KIND,
             "format": 1,
             **self.layout.statements(),
             "columns": [asdict(column) for column in columns],
-            "shards": shard_checksums(self.path, columns),
+            "shards": shards,
             **about,
         }
         manifest = {**content, "fingerprint": fingerprint(content), "provenance": provenance()}

@@ -124,7 +124,14 @@ def _measured(folder: DemoFolder) -> dict[str, Any]:
             "completeness": proportion(counts.n_found, counts.n_counted).to_json(),
         }
     facts["shares_of_known_lenses"] = [
-        row["share"] for row in read_catalog(folder.ranks).to_pylist() if row["is_lens"] == 1
+        {
+            "value": row["share"],
+            "low": row["share_low"],
+            "high": row["share_high"],
+            "n": row["n_nonlenses"],
+        }
+        for row in read_catalog(folder.ranks).to_pylist()
+        if row["is_lens"] == 1
     ]
     return facts
 
@@ -134,7 +141,6 @@ def _text(facts: dict[str, Any]) -> str:
     rules = ", ".join(f"{n} {rule}" for rule, n in facts["quarantined"].items())
     low, high = facts["intervals"]["auroc"]
     ranks = ", ".join(map(str, facts["ranks_of_known_lenses"]))
-    shares = ", ".join(f"{share:.2g}" for share in facts["shares_of_known_lenses"])
     return "\n".join(
         [
             f"ingested   {counts['euclid']} real Euclid objects, {counts['des']} real DES galaxies",
@@ -144,12 +150,19 @@ def _text(facts: dict[str, Any]) -> str:
             f"{metrics['n_nonlenses']} non-lenses)",
             *_measured_lines(facts),
             f"candidates {facts['n_candidates']} real Euclid objects ranked; the known lenses are "
-            f"at {ranks}; of the simulated non-lenses {shares} score as high",
+            f"at {ranks}{_shares(facts['shares_of_known_lenses'])}",
             *_sky_lines(facts["sky"]),
             f"report     {facts['report']}",
             f"catalogue  {' '.join(facts['catalogs'])}",
         ]
     )
+
+
+def _shares(known: list[dict[str, Any]]) -> str:
+    if not known:
+        return ""
+    texts = (f"{s['value']:.2g} ({s['low']:.2g} to {s['high']:.2g})" for s in known)
+    return f"; of {known[0]['n']} simulated non-lenses {', '.join(texts)} score as high"
 
 
 def _sky_lines(sky: dict[str, Any] | None) -> list[str]:
@@ -167,14 +180,15 @@ def _measured_lines(facts: dict[str, Any]) -> list[str]:
     if fit := facts["calibration"]:
         error, perfect = fit["error"]["value"], fit["error"]["if_calibrated"]
         lines.append(
-            f"calibrated {fit['family']}; expected calibration error of held-out objects "
-            f"{error['value']:.3f}, perfect probabilities show {perfect['low']:.3f} to "
+            f"calibrated {fit['family']}; expected calibration error of {error['n']} held-out "
+            f"objects {error['value']:.3f}, perfect probabilities show {perfect['low']:.3f} to "
             f"{perfect['high']:.3f}"
         )
     if found := facts["selection"]:
         share, rate = found["completeness"], found["cut"]["fpr"]
         lines.append(
             f"selection  {share['value']:.3f} ({share['low']:.3f} to {share['high']:.3f}) of "
-            f"{share['n']} injected lenses found where {rate['value']:.3f} of the non-lenses pass"
+            f"{share['n']} injected lenses found where {rate['value']:.3f} "
+            f"({rate['low']:.3f} to {rate['high']:.3f}) of {rate['n']} non-lenses pass"
         )
     return lines

@@ -31,8 +31,7 @@ def rows(tmp_path_factory):
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_the_catalogue_is_bit_identical_after(rows, fault):
-    if fault not in rows:
-        pytest.skip("the night was over before this one could strike")
+    assert fault in rows, sorted(rows)
     row = rows[fault]
     if row["note"].startswith("skipped"):
         pytest.skip(row["note"])

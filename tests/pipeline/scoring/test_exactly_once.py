@@ -4,13 +4,14 @@ import shutil
 
 import numpy as np
 import pytest
+import zarr
 
 from equilens.models.checkpoint import save_checkpoint
 from equilens.models.inputs import InputSpec
 from equilens.models.networks import build_finder
 from equilens.pipeline.errors import ScoringError, StoreError
 from equilens.pipeline.scores import IDENTITY, SMALL_BLOCK, ScoreStore, block_file
-from equilens.pipeline.scoring import score, worker
+from equilens.pipeline.scoring import run, score, worker
 from equilens.pipeline.scoring.blocks import Block, Source
 from equilens.pipeline.scoring.plan import Match
 from equilens.pipeline.scoring.worker import score_block
@@ -54,6 +55,35 @@ def test_blocks_in_each_others_place_are_scored_again(made, copy):
     store, weights, whole = made
     assert score(store, weights, copy, workers=1).n_scored_now == SMALL_BLOCK
     np.testing.assert_array_equal(ScoreStore(copy).scores(), ScoreStore(whole).scores())
+
+
+def test_a_block_that_is_lost_before_the_end_is_no_block_without_scores(made, copy, monkeypatch):
+    store, weights, whole = made
+    (copy / MANIFEST).unlink()
+    block_file(copy, 1).unlink()
+    with monkeypatch.context() as lost:
+        lost.setattr(run, "run_blocks", lambda *_: iter(()))
+        with pytest.raises(ScoringError, match="block 1 was lost"):
+            score(store, weights, copy, workers=1)
+    assert not (copy / MANIFEST).exists()
+    assert score(store, weights, copy, workers=1).n_scored_now == N - SMALL_BLOCK
+    np.testing.assert_array_equal(ScoreStore(copy).scores(), ScoreStore(whole).scores())
+
+
+@pytest.mark.parametrize("text", ["{", '{"kind": "scores"}', "[]"])
+def test_a_spoilt_manifest_is_written_anew(made, copy, text):
+    store, weights, whole = made
+    (copy / MANIFEST).write_text(text)
+    assert score(store, weights, copy, workers=1).n_scored_now == 0
+    assert ScoreStore(copy).fingerprint == ScoreStore(whole).fingerprint
+
+
+def test_a_group_of_somebody_else_is_left_alone(made, tmp_path):
+    store, weights, _ = made
+    zarr.open_group(tmp_path / "mine.zarr", mode="w", attributes={"title": "mine"})
+    with pytest.raises(StoreError, match="a store of another kind"):
+        score(store, weights, tmp_path / "mine.zarr", workers=1)
+    assert zarr.open_group(tmp_path / "mine.zarr", mode="r").attrs["title"] == "mine"
 
 
 @pytest.mark.parametrize("finished", [True, False])

@@ -92,6 +92,11 @@ def test_a_peak_list_without_positions_is_refused():
         peak_tiles(PEAKS.drop_columns(["ra", "dec"]))
 
 
+def test_an_id_is_text_whatever_it_looks_like(tmp_path):
+    (tmp_path / "objects.csv").write_text("id,ra,dec\n0012,10,20\n1.10,11,21\n")
+    assert Objects.read(tmp_path / "objects.csv").ids.tolist() == ["0012", "1.10"]
+
+
 def test_a_catalogue_without_ids_is_refused(tmp_path):
     write_tiles(OBJECTS.drop_columns(["id"]), tmp_path / "objects.csv")
     with pytest.raises(EvaluationError, match=r"must have the columns \['id'\]"):
