@@ -77,8 +77,7 @@ class Block:
 
 @dataclass(frozen=True)
 class BlockStats:
-    """What became of a block: scores written, those of them that are not finite, seconds."""
+    """What became of a block: scores that are written, seconds."""
 
     n_scores: int
-    n_not_finite: int
     seconds: float

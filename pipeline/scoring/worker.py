@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from equilens.pipeline.errors import ScoringError
 from equilens.pipeline.networks import Network, by_member, ready_network
 from equilens.pipeline.prefetch import prefetch
 from equilens.pipeline.provenance import fingerprint
+from equilens.pipeline.score_writer import block_is_sound
 from equilens.pipeline.scores import AGAIN, IDENTITY
 from equilens.pipeline.scoring.blocks import KEPT, Block, BlockStats, NetworkTask, Source
 from equilens.pipeline.scoring.reading import Piece, read_blocks
@@ -29,8 +31,15 @@ _WRITE = {"write_empty_chunks": True}
 
 
 def score_block(source: Source, block: Block) -> BlockStats:
-    """Score one block and write it; only this task writes these blocks of its networks."""
-    return next(score_blocks(source, [block]))
+    """Score one block and write it; only this task writes these blocks of its networks.
+
+    A worker that dies takes with it what it had told nobody yet: what it had written stays.
+    """
+    began = time.monotonic()
+    left = tuple(network for network in block.networks if not _is_written(network, block))
+    if left:
+        next(score_blocks(source, [replace(block, networks=left)]))
+    return BlockStats(block.n_scores, time.monotonic() - began)
 
 
 def score_blocks(source: Source, blocks: Sequence[Block]) -> Iterator[BlockStats]:
@@ -42,14 +51,12 @@ def score_blocks(source: Source, blocks: Sequence[Block]) -> Iterator[BlockStats
             began = time.monotonic()
             networks = [ready(network, source.device) for network in block.networks]
             logits = network_logits(networks, islice(pieces, block.n_reads), source.device)
-            n_not_finite = 0
             for network, values in zip(block.networks, logits, strict=True):
                 scores = values[: block.stop - block.start]
                 # an object without a finite score is quarantined; NaN never passes for a rank
                 finite = np.isfinite(scores)
                 _write_block(network, block, np.where(finite, scores, np.nan))
-                n_not_finite += int((~finite.all(axis=1)).sum())
-            yield BlockStats(block.n_scores, n_not_finite, time.monotonic() - began)
+            yield BlockStats(block.n_scores, time.monotonic() - began)
 
 
 def ready(network: NetworkTask, device: str) -> Network:
@@ -72,6 +79,16 @@ def network_logits(
                 found[k].append(networks[k](*moved))
         whole = [torch.cat(parts) for parts in found]
         return [values.reshape(len(values), -1).double().cpu().numpy() for values in whole]
+
+
+def _is_written(network: NetworkTask, block: Block) -> bool:
+    out = Path(network.out)
+    rows = zarr.open_array(out / "scores", mode="r").chunks[0]
+    return (
+        block.start % rows == 0
+        and block_is_sound(out, block.start // rows)
+        and fingerprint(read_json(out / IDENTITY, AGAIN)) == network.identity
+    )
 
 
 def _write_block(network: NetworkTask, block: Block, scores: np.ndarray) -> None:

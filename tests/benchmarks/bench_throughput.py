@@ -200,7 +200,7 @@ def nothing(source, block):
     """The work of a block, without the work."""
     from equilens.pipeline.scoring.blocks import BlockStats
 
-    return BlockStats(block.n_scores, 0, 0.0)
+    return BlockStats(block.n_scores, 0.0)
 
 
 def both_clocks(

@@ -1,27 +1,25 @@
-"""A Dask worker's preload: write down each block that begins, so that repeated work shows."""
+"""A Dask worker's preload: note each block that networks begin, so that repeated work shows."""
 
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from distributed import Worker
-from distributed.diagnostics.plugin import WorkerPlugin
+
+from equilens.pipeline.scoring import worker as scoring
 
 STARTS = "EQUILENS_CHAOS_STARTS"
 
 
-class CountStarts(WorkerPlugin):
-    """Append the key of each task that begins to a file; single writes of a line do not mix."""
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-
-    def transition(self, key: object, start: str, finish: str, **_: object) -> None:
-        if finish == "executing":
-            with open(self.path, "a") as file:
-                file.write(f"{key}\n")
-
-
 async def dask_setup(worker: Worker) -> None:
     """Called by ``dask worker --preload``."""
-    await worker.plugin_add(CountStarts(os.environ[STARTS]), name="count-starts")
+    path, network_logits = os.environ[STARTS], scoring.network_logits
+
+    def counted(*arguments: Any) -> Any:
+        # single writes of a line do not mix
+        with open(path, "a") as file:
+            file.write("block\n")
+        return network_logits(*arguments)
+
+    scoring.network_logits = counted

@@ -49,6 +49,19 @@ def test_a_task_that_outlived_its_driver_writes_into_no_other_scores(made, copy)
     assert block_file(copy, 0).read_bytes() == before
 
 
+def test_what_a_dead_worker_had_written_is_not_scored_again(made, copy):
+    store, weights, _ = made
+    source = Source(str(store), CutoutStore(store).fingerprint, "again")
+    task = Match.of(CutoutStore(store), weights, copy).task(64)
+    block = Block(0, SMALL_BLOCK, (task,))
+    before = block_file(copy, 0).stat().st_mtime_ns
+    assert score_block(source, block).n_scores == SMALL_BLOCK
+    assert block_file(copy, 0).stat().st_mtime_ns == before
+    block_file(copy, 0).unlink()
+    score_block(source, block)
+    assert block_file(copy, 0).stat().st_mtime_ns != before
+
+
 def test_blocks_in_each_others_place_are_scored_again(made, copy):
     """Both are sound by their own CRC: only the manifest knows."""
     shutil.copy(block_file(copy, 1), block_file(copy, 0))
